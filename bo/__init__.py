@@ -1,0 +1,41 @@
+"""Bayesian optimisation: spaces, studies, strategies and problems.
+
+    import bo
+    result = bo.minimize(lambda p: (p["x"] - 2) ** 2, {"x": bo.real(-5, 5)}, budget=20)
+
+Never imports `rl`. Importing this package loads neither torch nor SQLAlchemy; what needs them is
+loaded when it is first used.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from bo.contract import Goal, Problem, Trial
+from bo.space import Parameter, Space, boolean, choice, fixed, integer, ordinal, real
+
+if TYPE_CHECKING:
+    from bo.study import Result, Study, maximize, minimize
+
+__all__ = [
+    "Goal",
+    "Parameter",
+    "Problem",
+    "Result",
+    "Space",
+    "Study",
+    "Trial",
+    "boolean",
+    "choice",
+    "fixed",
+    "integer",
+    "maximize",
+    "minimize",
+    "ordinal",
+    "real",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("Result", "Study", "maximize", "minimize"):
+        return getattr(importlib.import_module("bo.study"), name)
+    raise AttributeError(f"module 'bo' has no attribute {name!r}")

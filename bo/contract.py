@@ -1,0 +1,148 @@
+"""What problems and strategies are. Imports no torch: readers of the trial log use it too."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from bo.space import Parameters, Space
+from surrogates.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import Generator
+
+TrialState = Literal["waiting", "running", "complete", "failed"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Goal:
+    """One outcome to optimise.
+
+    Attributes:
+        name: the key in the values that an objective returns.
+        direction: which way is better.
+    """
+
+    name: str
+    direction: Literal["minimize", "maximize"]
+
+    @property
+    def sign(self) -> int:
+        """Times an outcome, higher is better."""
+        return 1 if self.direction == "maximize" else -1
+
+    @staticmethod
+    def parse(text: str) -> "Goal":
+        """From "minimize loss" or "maximize accuracy". Raises `UsageError`."""
+        words = text.split()
+        if len(words) != 2 or words[0] not in ("minimize", "maximize"):
+            raise UsageError(f'a goal expected "minimize NAME" or "maximize NAME", got {text!r}')
+        return Goal(words[1], "maximize" if words[0] == "maximize" else "minimize")
+
+    def __str__(self) -> str:
+        return f"{self.direction} {self.name}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """One evaluation: asked, perhaps finished.
+
+    Attributes:
+        number: 0, 1, ... within the study, without gaps.
+        parameters: the point.
+        state: `waiting` (enqueued), `running`, `complete` or `failed`.
+        values: outcome by name; the goal's is always among those of a complete trial.
+        reason: why it failed, one line.
+        attempt: 1, or more where a process died during it.
+        seed: for the objective's own randomness, the same at every attempt.
+        method: the method that suggested it.
+        method_state: the small state that the method left with it (JSON).
+        ask_seconds: CPU seconds that the suggestion took.
+        started: time of the ask, seconds since 1970 (UTC).
+        finished: time of tell or fail.
+        revision: the study's revision when it last changed.
+    """
+
+    number: int
+    parameters: Parameters
+    state: TrialState
+    values: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    reason: str | None = None
+    attempt: int = 1
+    seed: int = 0
+    method: str | None = None
+    method_state: Mapping[str, Any] | None = None
+    ask_seconds: float | None = None
+    started: float | None = None
+    finished: float | None = None
+    revision: int = 0
+
+    @property
+    def done(self) -> bool:
+        """Complete or failed."""
+        return self.state in ("complete", "failed")
+
+
+class Strategy(Protocol):
+    """A way to choose the next points: a pure function of the log and a small state.
+
+    Its factory, named in the catalog, is called `factory(space, goal, options, seed)`; `seed` is
+    the study's, for designs that span many asks.
+    """
+
+    def ask(
+        self,
+        trials: Sequence[Trial],
+        n: int,
+        *,
+        state: Mapping[str, Any] | None,
+        generator: "Generator",
+    ) -> tuple[list[Parameters], Mapping[str, Any] | None]:
+        """Choose n points.
+
+        Args:
+            trials: the whole log in the order of numbers, running ones (pending) included.
+            n: how many points, at least 1.
+            state: what the latest ask left, JSON-able, or None.
+            generator: source of every random draw; derived from the study's seed and the number
+                of the next trial.
+
+        Returns:
+            The points, valid in the space (fewer than n only where a pool has no more unseen
+            rows), and the state to keep with them.
+        """
+        ...
+
+
+class Evaluate(Protocol):
+    """The objective of a problem."""
+
+    def __call__(self, parameters: Parameters, *, seed: int) -> float | Mapping[str, float]:
+        """The outcome at a point: a number, or a mapping that holds the goal's name.
+
+        Args:
+            parameters: a valid point.
+            seed: for the objective's own randomness.
+        """
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """Something to optimise. Its factory is called `factory(name, options)`.
+
+    Attributes:
+        name: as the user typed it.
+        space: what can be varied; holds the pool of a table in `space.candidates`.
+        goal: the outcome and its direction.
+        evaluate: the objective; may raise, a trial then fails.
+        optimum: the best possible value in the goal's units, or None where unknown (then no
+            regret is shown).
+        note: one line for the user, such as what was dropped from a table.
+    """
+
+    name: str
+    space: Space
+    goal: Goal
+    evaluate: Evaluate
+    optimum: float | None = None
+    note: str | None = None

@@ -1,0 +1,1 @@
+"""Pages: they draw what is in the store and insert requests. Never compute, never load torch."""

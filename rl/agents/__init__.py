@@ -1,0 +1,1 @@
+"""Reinforcement learners, one file each."""

@@ -1,0 +1,1 @@
+"""Bandit problems and environments, one file per family."""

@@ -1,0 +1,11 @@
+"""The surrogates, one row each: (name, "module:factory", kind, capabilities, help). Imports nothing."""
+
+SURROGATES: tuple[tuple[str, str, str, str, str], ...] = (
+    (
+        "gp-map",
+        "surrogates.gp.map:fit",
+        "surrogate",
+        "joint gradients fantasies categorical",
+        "Gaussian process, hyperparameters by maximum a posteriori, dimension-scaled priors",
+    ),
+)

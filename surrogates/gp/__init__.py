@@ -1,0 +1,1 @@
+"""Gaussian processes, one inference method per file."""
