@@ -52,6 +52,7 @@ class Trial:
         state: `waiting` (enqueued), `running`, `complete` or `failed`.
         values: outcome by name; the goal's is always among those of a complete trial.
         reason: why it failed, one line.
+        traceback: where the objective raised, or None.
         attempt: 1, or more where a process died during it.
         seed: for the objective's own randomness, the same at every attempt.
         method: the method that suggested it.
@@ -67,6 +68,7 @@ class Trial:
     state: TrialState
     values: Mapping[str, float] = dataclasses.field(default_factory=dict)
     reason: str | None = None
+    traceback: str | None = None
     attempt: int = 1
     seed: int = 0
     method: str | None = None
@@ -87,7 +89,12 @@ class Strategy(Protocol):
 
     Its factory, named in the catalog, is called `factory(space, goal, options, seed)`; `seed` is
     the study's, for designs that span many asks.
+
+    Attributes:
+        note: one line that every run shows, such as what was chosen and why, or None.
     """
+
+    note: str | None
 
     def ask(
         self,

@@ -15,6 +15,7 @@ same column and decoding it the same value, bit for bit.
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 import math
@@ -172,6 +173,21 @@ def fixed(value: Value) -> Parameter:
     return Parameter("fixed", values=_distinct("fixed", (value,), least=1))
 
 
+@dataclasses.dataclass(frozen=True)
+class Pool:
+    """The distinct candidates of a space.
+
+    Attributes:
+        rows: the points.
+        columns: (n, d), the same encoded.
+        index: position of a point by its `Space.key`.
+    """
+
+    rows: list[Parameters]
+    columns: Array
+    index: dict[str, int]
+
+
 class Space:
     """Named parameters, and optionally a finite pool of `candidates`.
 
@@ -235,9 +251,19 @@ class Space:
     @property
     def size(self) -> float:
         """Number of distinct points; infinite with a real parameter."""
-        if self.candidates is not None:
-            return len({self.key(row) for row in self.candidates})
+        if self.pool is not None:
+            return len(self.pool.rows)
         return math.prod(float(p.levels) if p.levels else math.inf for p in self.free.values())
+
+    @functools.cached_property
+    def pool(self) -> Pool | None:
+        """The distinct candidates with their columns, or None. Made once."""
+        if self.candidates is None:
+            return None
+        distinct = {self.key(row): row for row in reversed(self.candidates)}
+        rows = list(reversed(distinct.values()))
+        index = {key: position for position, key in enumerate(reversed(distinct))}
+        return Pool(rows, self.encode(rows), index)
 
     @property
     def inputs(self) -> Inputs:

@@ -1,7 +1,7 @@
 """What bandit problems, environments, policies and agents are."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from jaxtyping import Bool, Float, Int64
@@ -93,6 +93,10 @@ class BanditPolicy(Protocol):
         """Learn from b rounds; returns metrics (may be empty)."""
         ...
 
+    def summary(self) -> Mapping[str, Any]:
+        """What it holds by now, for display: scalars and lists with one number per arm."""
+        ...
+
     def state_dict(self) -> StateDict:
         """Everything that learning changed."""
         ...
@@ -145,6 +149,20 @@ class Environments(Protocol):
 
     def load_state_dict(self, state: StateDict) -> None:
         """Continue bit for bit."""
+        ...
+
+
+class AgentOptions(Protocol):
+    """What the `Options` of every agent hold for the training loop, besides their own."""
+
+    @property
+    def environments(self) -> int:
+        """Copies of the environment that are stepped together."""
+        ...
+
+    @property
+    def evaluate_every(self) -> int:
+        """Environment steps between two greedy evaluations."""
         ...
 
 
@@ -201,13 +219,14 @@ class Record:
     Attributes:
         step: rounds or environment steps done so far.
         metrics: scalars and short lists, JSON-able, cumulative where the name says so.
-        digest: hex SHA-256 over all that was decided and observed up to here, chained by block.
-        state: everything needed to go on from here; `None` where only `metrics` are new.
+        digest: hex SHA-256 over all that was decided and observed up to here, chained.
+        state: call it to get everything needed to go on from here, or don't, at no cost. It reads
+            the living objects: call it before the loop is advanced. What it returns is a copy.
     """
 
     step: int
     metrics: Mapping[str, Any]
     digest: str
-    state: StateDict | None
+    state: Callable[[], StateDict]
 
 

@@ -16,10 +16,12 @@ A missing ability raises `CapabilityError`, which names what to use instead.
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+import torch
 from botorch.models.model import Model
 from jaxtyping import Float
 from torch import Generator, Tensor
 
+from surrogates.errors import CapabilityError, DataError
 from surrogates.inputs import Inputs
 
 State = Mapping[str, Any]
@@ -59,3 +61,49 @@ class Fit(Protocol):
             DataError: NaN or infinite values, shapes that disagree, no rows.
         """
         ...
+
+
+def check_data(
+    train_X: Tensor,
+    train_Y: Tensor,
+    train_Yvar: Tensor | None,
+    *,
+    inputs: Inputs,
+    outputs: int | None = None,
+) -> None:
+    """Refuse what no surrogate can be fitted to; every `fit` begins with it.
+
+    Args:
+        train_X: (n, d) inputs.
+        train_Y: (n, m) outcomes.
+        train_Yvar: (n, m) variances or None.
+        inputs: the columns that `train_X` must have.
+        outputs: the only m that the method can model, or None.
+
+    Raises:
+        DataError: shapes that disagree, no rows, NaN or infinite values, another dtype.
+        CapabilityError: more outcomes than the method can model.
+    """
+    if train_X.ndim != 2 or train_X.shape[-1] != inputs.d:
+        raise DataError(f"train_X expected shape (n, {inputs.d}), got {tuple(train_X.shape)}")
+    if train_Y.ndim != 2 or train_Y.shape[0] != train_X.shape[0]:
+        n = train_X.shape[0]
+        raise DataError(f"train_Y expected shape ({n}, m), got {tuple(train_Y.shape)}")
+    if train_Yvar is not None and train_Yvar.shape != train_Y.shape:
+        raise DataError(
+            f"train_Yvar expected shape {tuple(train_Y.shape)}, got {tuple(train_Yvar.shape)}"
+        )
+    if train_X.shape[0] == 0:
+        raise DataError("expected at least one row, got none; evaluate some points first")
+    if outputs is not None and train_Y.shape[1] != outputs:
+        raise CapabilityError(
+            f"expected {outputs} outcome, got {train_Y.shape[1]}; fit one model per outcome "
+            "and join them with botorch.models.ModelListGP"
+        )
+    for name, values in (("train_X", train_X), ("train_Y", train_Y), ("train_Yvar", train_Yvar)):
+        if values is None:
+            continue
+        if values.dtype != torch.float64 and values.dtype != torch.float32:
+            raise DataError(f"{name} expected float64 (or float32), got {values.dtype}")
+        if not bool(torch.isfinite(values).all()):
+            raise DataError(f"{name} expected finite values, got NaN or infinity; drop those rows")

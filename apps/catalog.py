@@ -1,0 +1,97 @@
+"""All that can be named on the command line: the joined catalogs. Imports no method and no problem.
+
+Options stand beside the methods, so reading them imports the method's module; `options=False`
+lists names without.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from bo.methods import MODEL_BASED, method_rows, problem_rows
+from rl import catalog as rl_catalog
+from surrogates.catalog import SURROGATES
+from surrogates.errors import UsageError
+from surrogates.options import schema, unknown
+from surrogates.registry import Row, find, rows
+
+ROLES = ("method", "problem", "surrogate")
+
+
+def listed(kind: str, role: str) -> list[Row]:
+    """The rows of one kind (`bo`, `bandit`, `rl`, `surrogate`) and role (`method`, `problem`)."""
+    if kind == "surrogate":
+        return rows(SURROGATES)
+    if kind == "bo":
+        return method_rows() if role == "method" else problem_rows()
+    raw = rl_catalog.METHODS if role == "method" else rl_catalog.PROBLEMS
+    return [row for row in rows(raw) if row.kind == kind]
+
+
+def everything() -> list[tuple[str, Row]]:
+    """Role and row of all there is."""
+    found = [("surrogate", row) for row in listed("surrogate", "method")]
+    for kind in ("bo", "bandit", "rl"):
+        for role in ("method", "problem"):
+            found += [(role, row) for row in listed(kind, role)]
+    return found
+
+
+def check_names(kind: str, problem: str, method: str | None) -> str:
+    """The method to use, its default filled in.
+
+    Raises:
+        UsageError: an unknown name (the nearest one is suggested), or none where one is needed.
+    """
+    find(problem, listed(kind, "problem"), what=f"{kind} problem")
+    methods = listed(kind, "method")
+    if method is None:
+        if kind == "bo":
+            return "auto"
+        names = ", ".join(row.name for row in methods)
+        raise UsageError(f"a {kind} run expected --method, got none; choose from: {names}")
+    find(method, methods, what=f"{kind} method")
+    return method
+
+
+def describe(role: str, row: Row, *, options: bool) -> dict[str, Any]:
+    """One row as `wald catalog` prints it."""
+    described: dict[str, Any] = {
+        "name": row.name,
+        "kind": row.kind,
+        "role": role,
+        "capabilities": sorted(row.capabilities),
+        "help": row.help,
+    }
+    if options:
+        described["options"] = option_schema(row)
+    return described
+
+
+def option_schema(row: Row) -> list[Mapping[str, Any]]:
+    """Names, types, defaults and bounds of a row's options; those of a surrogate are prefixed."""
+    described: list[Mapping[str, Any]] = list(schema(row.options()))
+    if row.factory == MODEL_BASED:
+        surrogate = find(row.name, rows(SURROGATES), what="surrogate")
+        for option in schema(surrogate.options()):
+            described.append(option | {"name": f"surrogate.{option['name']}"})
+    return described
+
+
+def search(what: str | None) -> list[dict[str, Any]]:
+    """The rows for `wald catalog [KIND|ROLE|NAME]`: with options where one name is asked for.
+
+    Raises:
+        UsageError: neither a kind, a role nor a name.
+    """
+    every = everything()
+    if what is None:
+        return [describe(role, row, options=False) for role, row in every]
+    among = [(role, row) for role, row in every if what in (row.kind, role)]
+    if among:
+        return [describe(role, row, options=False) for role, row in among]
+    named = [(role, row) for role, row in every if row.name == what]
+    named = named or [(role, row) for role, row in every if row.matches(what)]
+    if not named:
+        names = [*dict.fromkeys(row.name for _, row in every), "bo", "bandit", "rl", *ROLES]
+        raise UsageError(unknown("catalog name or kind", what, names))
+    return [describe(role, row, options=True) for role, row in named]

@@ -1,0 +1,283 @@
+"""The command line. Every command prints one JSON object with `--json`; all else goes to stderr.
+
+Exit codes: 0 finished, 1 failed, 2 bad usage (nothing was created), 130 interrupted (`wald resume`
+goes on). Heavy modules are named in strings and loaded by the commands that need them, so that
+`wald --help` stays quick.
+"""
+
+import importlib
+import json
+import os
+import secrets
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import click
+import typer
+
+from apps.spec import BUDGET_UNITS, DEFAULT_BUDGETS, KINDS, RunSpec, parse_options
+from surrogates.errors import UsageError, WaldError
+
+DEFAULT_STORE = "sqlite:///wald.db"
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Optimise expensive black boxes, play bandits, train agents; watch and compare them.",
+)
+
+StoreOption = Annotated[str, typer.Option("--store", help="URL or path of the run store.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Id or name of a run.")]
+
+
+def main() -> None:
+    """Entry point of `wald`: errors become one line and an exit code."""
+    arguments = sys.argv[1:]
+    try:
+        code = app(args=arguments, prog_name="wald", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        sys.stderr.write(error.format_message() + "\n")
+        code = 2
+    except (click.ClickException, WaldError) as error:
+        told = error.format_message() if isinstance(error, click.ClickException) else str(error)
+        code = _refuse(told, arguments)
+    except (KeyboardInterrupt, click.Abort):
+        code = 130
+    except BrokenPipeError:  # the reader of our output has gone, as in `wald list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code or 0)
+
+
+def _refuse(told: str, arguments: Sequence[str]) -> int:
+    line = " ".join(told.split())
+    sys.stderr.write(f"wald: {line}\n")
+    if "--json" in arguments:
+        _print_json({"error": line})
+    return 2
+
+
+def _load(target: str) -> Any:
+    """What a `module:name` text means."""
+    module, _, name = target.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def _print_json(value: Mapping[str, Any]) -> None:
+    sys.stdout.write(json.dumps(value, allow_nan=False, default=str) + "\n")
+    sys.stdout.flush()
+
+
+def _show(value: Any, as_json: bool, draw: str) -> None:
+    """Print an object as JSON, or draw it with a function of `apps.tables`."""
+    if as_json:
+        _print_json(value)
+    else:
+        _load(f"apps.tables:{draw}")(value)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"wald {importlib.import_module('importlib.metadata').version('wald')}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Nothing to do: the options act by themselves."""
+
+
+@app.command()
+def run(
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="bo, bandit or rl.")],
+    problem: Annotated[str, typer.Option("--problem", help="Catalog name, or table:FILE.toml.")],
+    method: Annotated[str | None, typer.Option("--method", help="Catalog name; bo: auto.")] = None,
+    budget: Annotated[
+        int | None,
+        typer.Option("--budget", help="Trials (bo: 50), rounds (bandit: 5000), steps (rl: 50000)."),
+    ] = None,
+    batch: Annotated[int, typer.Option("--batch", help="Points per ask (bo).")] = 1,
+    parallel: Annotated[int, typer.Option("--parallel", help="Evaluations at once (bo).")] = 1,
+    seed: Annotated[int | None, typer.Option("--seed", help="Drawn where none is given.")] = None,
+    option: Annotated[
+        list[str] | None, typer.Option("--option", help="Of the method: name=value, repeatable.")
+    ] = None,
+    problem_option: Annotated[
+        list[str] | None, typer.Option("--problem-option", help="Of the problem: name=value.")
+    ] = None,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    threads: Annotated[int, typer.Option("--threads", help="CPU threads.")] = 1,
+    name: Annotated[
+        str | None, typer.Option("--name", help="Joins or resumes the run of that name.")
+    ] = None,
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> int:
+    """Run one method on one problem."""
+    if kind not in KINDS:
+        raise UsageError(f"KIND expected bo, bandit or rl, got {kind!r}")
+    chosen = _load("apps.catalog:check_names")(kind, problem, method)
+    if budget is None:
+        budget = DEFAULT_BUDGETS[kind]
+        sys.stderr.write(f"budget: {budget} {BUDGET_UNITS[kind]} (the default)\n")
+    spec = RunSpec(
+        kind=kind,
+        problem=problem,
+        method=chosen,
+        seed=secrets.randbits(31) if seed is None else seed,
+        budget=budget,
+        problem_options=parse_options(problem_option or []),
+        options=parse_options(option or []),
+        batch=batch,
+        parallel=parallel,
+        device=device,
+        threads=threads,
+        name=name,
+    )
+    return _launch("apps.launch:run", spec, store, as_json)
+
+
+@app.command()
+def resume(run: RunArgument, store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> int:
+    """Go on with a run that ended early; a finished one is printed as it is."""
+    return _launch("apps.launch:resume", run, store, as_json)
+
+
+def _launch(target: str, what: Any, store: str, as_json: bool) -> int:
+    described = _load(target)(what, store)
+    _show(described, as_json, "show_run")
+    return {"finished": 0, "stopped": 0, "interrupted": 130}.get(described["state"], 1)
+
+
+@app.command()
+def demo(
+    out: Annotated[str, typer.Option("--out", help="Folder of the figures.")] = "figures",
+    seed: Annotated[int, typer.Option("--seed", help="Of the first repetition.")] = 0,
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> int:
+    """The tour: tune a model, play a bandit, train an agent; ends with tables and figures."""
+    _show(_load("apps.demo:tour")(store, out, seed), as_json, "show_tour")
+    return 0
+
+
+@app.command("list")
+def list_runs(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
+    """All runs and studies, newest first."""
+    opened = _open(store, missing_ok=True)
+    objects = [] if opened is None else _load("apps.summary:all_objects")(opened)
+    _show({"rows": objects}, as_json, "show_list")
+
+
+@app.command()
+def show(run: RunArgument, store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
+    """One run."""
+    _show(_load("apps.summary:find_object")(_open(store), run), as_json, "show_run")
+
+
+@app.command()
+def stop(run: RunArgument, store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
+    """Ask a running run to end after its step; its state is kept."""
+    opened = _open(store, writing=True)
+    row = opened.run(run)
+    found = _load("apps.store:current_state")(row)
+    if found != "running":
+        raise UsageError(f"expected a running run, got {run}, which is {found}")
+    opened.request(row.run_id, "stop")
+    _show({"run_id": row.run_id, "state": "stopping"}, as_json, "show_line")
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Ids or names of runs.")],
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """Runs side by side: one row per problem and method, with 95 % intervals over the runs."""
+    opened = _open(store)
+    find = _load("apps.summary:find_object")
+    rows = _load("apps.summary:compare")([find(opened, run) for run in dict.fromkeys(runs)])
+    _show({"rows": rows}, as_json, "show_comparison")
+
+
+@app.command()
+def note(
+    run: RunArgument,
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="What to remember.")],
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a note beside a run."""
+    if not text.strip():
+        raise UsageError("a note expected some text, got none")
+    opened = _open(store, writing=True)
+    found = _load("apps.summary:find_object")(opened, run)["run_id"]
+    event = _load("apps.events:Event")("log", None, {"note": text})
+    opened.record(found, [event])
+    _show({"run_id": found, "note": text}, as_json, "show_line")
+
+
+@app.command()
+def export(
+    run: RunArgument,
+    format: Annotated[str, typer.Option("--format", help="csv, json or html.")] = "csv",
+    out: Annotated[
+        str | None, typer.Option("--out", help="File; stdout where none is given.")
+    ] = None,
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a run out: one row per trial or step, or a page with its figure."""
+    text = _load("apps.export:export")(_open(store), run, "json" if as_json and not out else format)
+    if out is None:
+        sys.stdout.write(text)
+        return
+    try:
+        with open(out, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+    except OSError as error:
+        raise UsageError(f"expected a file that can be written at {out}: {error.strerror}") from None
+    _show({"run_id": run, "file": out}, as_json, "show_line")
+
+
+@app.command()
+def catalog(
+    what: Annotated[
+        str | None, typer.Argument(metavar="[KIND|NAME]", help="bo, bandit, rl, ... or one name.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Problems and methods; of a single name, its options with defaults and bounds."""
+    _show({"rows": _load("apps.catalog:search")(what)}, as_json, "show_catalog")
+
+
+@app.command()
+def doctor(
+    migrate: Annotated[
+        bool, typer.Option("--migrate", help="Bring an older store up to date.")
+    ] = False,
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> int:
+    """What is installed and what is not, with the fix."""
+    rows = _load("apps.doctor:examine")(store, migrate=migrate)
+    _show({"rows": rows}, as_json, "show_doctor")
+    return 1 if any(row["status"] == "wrong" for row in rows) else 0
+
+
+def _open(store: str, *, writing: bool = False, missing_ok: bool = False) -> Any:
+    """The store, for reading unless `writing`; never created. None where it may be missing."""
+    store_class = _load("apps.store:Store")
+    url = _load("bo.trial_log:store_url")(store)
+    if missing_ok and _load("bo.trial_log:is_missing")(url):
+        sys.stderr.write(f"no store yet at {url}: `wald run` or `wald demo` makes one\n")
+        return None
+    store_class.open(store, create=False)  # refuses a missing one before anything is written
+    return store_class.open(store, create=writing)

@@ -1,0 +1,65 @@
+"""From a command to a run: prepares, opens the store, executes, shows progress."""
+
+import os
+from typing import Any
+
+from rich.console import Console
+from threadpoolctl import threadpool_limits
+
+from apps import runner
+from apps.progress import Bar
+from apps.spec import RunSpec
+from apps.store import Store
+from apps.summary import run_object
+
+
+def run(spec: RunSpec, store: str) -> dict[str, Any]:
+    """Run a spec; returns the run's object.
+
+    Raises:
+        WaldError: what is wrong with the spec or the store; nothing was created.
+    """
+    spec = runner.settle(spec)
+    _limit_threads(spec.threads)
+    problem = runner.prepare(spec)
+    opened = Store.open(store, create=True)
+    run_id = runner.start(spec, opened, problem=problem)
+    return runner.execute(run_id, opened, problem=problem, watcher=_bar(opened))
+
+
+def resume(name: str, store: str) -> dict[str, Any]:
+    """Go on with a run; a finished one is returned as it is.
+
+    Raises:
+        WaldError: no such run or store, or it is running.
+    """
+    row = Store.open(store, create=False).run(name)
+    if row.state == "finished":
+        return run_object(Store.open(store, create=False), row)
+    _limit_threads(row.spec.threads)
+    problem = runner.prepare(row.spec)
+    opened = Store.open(store, create=True)
+    runner.resume(row, opened)
+    return runner.execute(row.run_id, opened, problem=problem, watcher=_bar(opened))
+
+
+def quietly(spec: RunSpec, store: str) -> dict[str, Any]:
+    """As `run`, without progress: for many runs at once. A finished run of that name is returned."""
+    _limit_threads(spec.threads)
+    opened = Store.open(store, create=True)
+    for row in opened.runs_named(spec.name or ""):
+        if row.state == "finished" and row.spec == spec:
+            return run_object(opened, row)
+    problem = runner.prepare(spec)
+    run_id = runner.start(spec, opened, problem=problem)
+    return runner.execute(run_id, opened, problem=problem)
+
+
+def _bar(store: Store) -> Bar:
+    return Bar(Console(stderr=True), store.url)
+
+
+def _limit_threads(threads: int) -> None:
+    """Same threads, same digest: what is loaded already, and what comes later."""
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    threadpool_limits(threads)

@@ -1,0 +1,75 @@
+"""A run on the terminal: a bar with the best so far, seconds a step and the time that is left."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from apps.spec import BUDGET_UNITS, RunSpec
+
+_SHOWN = ("regret", "score", "evaluation", "return", "reward")
+
+
+class Bar:
+    """A watcher (`apps.runner.Watcher`) that draws on standard error."""
+
+    def __init__(self, console: Console, store: str) -> None:
+        self.console = console
+        self.store = store
+        self.progress: Progress | None = None
+        self.task = TaskID(0)
+        self.first = 0
+        self.began = 0.0
+
+    def started(self, spec: RunSpec, run_id: str, step: int) -> None:
+        """Say what runs and where, and draw the bar."""
+        going = f"goes on at {step}" if step else "starts"
+        self.console.print(
+            f"{run_id} {going}: {spec.method} on {spec.problem}, seed {spec.seed}, "
+            f"{spec.budget} {BUDGET_UNITS[spec.kind]}; store {self.store}",
+            highlight=False,
+        )
+        self.first, self.began = step, time.monotonic()
+        self.progress = Progress(
+            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[told]}"),
+            console=self.console,
+            transient=True,
+        )
+        self.task = self.progress.add_task("", total=spec.budget, completed=step, told="")
+        if self.console.is_terminal:
+            self.progress.start()
+
+    def stepped(self, step: int, told: Mapping[str, Any]) -> None:
+        """Move on."""
+        if self.progress is None:
+            return
+        pace = (time.monotonic() - self.began) / max(step - self.first, 1)
+        left = pace * max((self.progress.tasks[0].total or 0) - step, 0)
+        shown = {name: told[name] for name in _SHOWN if told.get(name) is not None} or told
+        text = "  ".join(
+            f"{name} {value:.5g}" for name, value in list(shown.items())[:2] if value is not None
+        )
+        told_pace = f"{pace:.2g} s a step" if pace > 0.01 else f"{1 / max(pace, 1e-9):,.0f} steps/s"
+        self.progress.update(
+            self.task, completed=step, told=f"{text}  {told_pace}  ETA {_duration(left)}"
+        )
+
+    def ended(self, run: Mapping[str, Any]) -> None:
+        """Take the bar away; say how to go on where the run did not finish."""
+        if self.progress is not None:
+            self.progress.stop()
+        if run["state"] != "finished":
+            why = f": {run['error']}" if run.get("error") else ""
+            self.console.print(f"{run['run_id']} {run['state']}{why}", highlight=False)
+            flag = "" if self.store == "sqlite:///wald.db" else f" --store {self.store}"
+            self.console.print(f"go on: wald resume {run['run_id']}{flag}", highlight=False)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"

@@ -1,0 +1,391 @@
+"""The runner: drives one loop to its budget and turns its records into events. No paper.
+
+`prepare` resolves names and options and refuses what is wrong before anything is written;
+`execute` runs. A run can be killed at any moment:
+
+- bo: the trial log holds every trial; going on asks the next one, and runs again what was in flight.
+- bandit, rl: after each block of steps its event is written, and once a second a checkpoint (a file
+  that replaces the former one whole). Going on repeats the steps since the checkpoint, which gives
+  the same numbers, and writes no event twice.
+
+Ctrl-C (and a `stop` request) ends a bandit or rl run after its block, and a bo run at once.
+"""
+
+import contextlib
+import dataclasses
+import importlib.metadata
+import io
+import os
+import platform
+import secrets
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol
+
+import sqlalchemy as sa
+import torch
+
+from apps.catalog import check_names
+from apps.events import Event
+from apps.spec import RunSpec
+from apps.store import RunRow, Store, current_state
+from apps.summary import run_object, summarise_record, summarise_trials
+from bo import metrics
+from bo.contract import Problem, Trial
+from bo.methods import make_problem, make_strategy
+from bo.study import Study
+from rl import loop as rl_loop
+from rl.contract import Record
+from surrogates.errors import StoreError, UsageError
+
+CHECKPOINT_SECONDS = 1.0
+BEAT_SECONDS = 1.0
+_PACKAGES = ("wald", "torch", "botorch", "gpytorch", "ax-platform", "gymnasium", "scikit-learn")
+
+
+class Watcher(Protocol):
+    """What follows a run as it goes, such as a progress bar."""
+
+    def started(self, spec: RunSpec, run_id: str, step: int) -> None:
+        """The run begins, or goes on at `step`."""
+        ...
+
+    def stepped(self, step: int, told: Mapping[str, Any]) -> None:
+        """`told` holds what there is to show, by name: the best value, the regret, ..."""
+        ...
+
+    def ended(self, run: Mapping[str, Any]) -> None:
+        """The run's final object."""
+        ...
+
+
+class _Stopped(Exception):
+    """Somebody asked for the run's end."""
+
+
+def settle(spec: RunSpec) -> RunSpec:
+    """The spec with its device chosen: `auto` is CUDA for an agent where there is one."""
+    if spec.device != "auto":
+        return spec
+    serves = spec.kind == "rl" and torch.cuda.is_available()
+    return dataclasses.replace(spec, device="cuda" if serves else "cpu")
+
+
+def prepare(spec: RunSpec) -> "Problem | None":
+    """Check everything that can be checked before a run exists.
+
+    Returns:
+        The problem of a bo run.
+
+    Raises:
+        WaldError: unknown names, options out of bounds, data that is missing.
+    """
+    check_names(spec.kind, spec.problem, spec.method)
+    if spec.device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("device expected one that is here, got cuda; use --device cpu")
+    torch.set_num_threads(spec.threads)
+    if spec.kind == "bo":
+        problem = make_problem(spec.problem, spec.problem_options)
+        make_strategy(spec.method, problem.space, problem.goal, _options(spec), spec.seed)
+        return problem
+    _records(spec, None)
+    return None
+
+
+def start(spec: RunSpec, store: Store, *, problem: Problem | None) -> str:
+    """Create the run that `execute` is to drive, or take over the one of the same name.
+
+    Raises:
+        UsageError: the name belongs to a run of something else, or to one that is running.
+    """
+    if spec.name is not None:
+        same = [row for row in store.runs_named(spec.name) if row.spec.kind == spec.kind]
+        for row in same:
+            alive = current_state(row) == "running"
+            difference = spec.difference(row.spec)
+            if difference is None and not alive:
+                store.claim_run(row.run_id, spec, versions())
+                return row.run_id
+            if spec.kind != "bo":
+                told = difference or f"{row.run_id} is running"
+                raise UsageError(f"the name {spec.name!r} is taken: {told}; choose another --name")
+    if problem is not None and spec.name is not None:
+        _open_study(spec, store, problem, spec.name)  # refuses another space or goal
+    run_id = f"{spec.kind}-{secrets.token_hex(4)}"
+    store.create_run(run_id, spec, versions())
+    return run_id
+
+
+def resume(row: RunRow, store: Store) -> None:
+    """Take over a run that ended early. Raises `UsageError` where it is running."""
+    store.claim_run(row.run_id, row.spec, versions())
+
+
+def execute(
+    run_id: str, store: Store, *, problem: Problem | None, watcher: Watcher | None = None
+) -> dict[str, Any]:
+    """Drive a run of this process to its end and return its object.
+
+    The state in it says how it ended: `finished`, `failed`, `stopped` or `interrupted`.
+    """
+    row = store.run(run_id)
+    drive = _drive_bo if row.kind == "bo" else _drive_records
+    run = _Run(row, store, watcher)
+    state, error, where = "finished", None, None
+    with run.alive(finish_block=row.kind != "bo"):
+        try:
+            drive(run, problem)
+        except _Stopped:
+            state = "stopped"
+        except KeyboardInterrupt:
+            state = "interrupted"
+        except Exception as raised:  # noqa: BLE001 - whatever a method raises ends this run only
+            state = "failed"
+            error = f"{type(raised).__name__}: {' '.join(str(raised).split())}"[:500]
+            where = traceback.format_exc()
+        run.end(state, error, where)
+    described = run_object(store, store.run(run_id))
+    if watcher is not None:
+        watcher.ended(described)
+    return described
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a result depends on."""
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def artifacts(store: Store, run_id: str) -> Path:
+    """The folder of a run's files: `artifacts/RUN` beside the store's file."""
+    database = sa.make_url(store.url).database
+    beside = Path(database).parent if store.url.startswith("sqlite") and database else Path()
+    return beside / "artifacts" / run_id
+
+
+class _Run:
+    """A run under way: its clocks, its heartbeat, its last words."""
+
+    def __init__(self, row: RunRow, store: Store, watcher: Watcher | None) -> None:
+        self.row = row
+        self.spec = row.spec
+        self.store = store
+        self.watcher = watcher
+        self.began = time.monotonic()
+        self.began_cpu = time.process_time()
+        self.stop_asked = False
+        self.interrupted = False
+        self.over = threading.Event()
+
+    def clocks(self) -> dict[str, float]:
+        """Seconds of this run so far, those before a resume included."""
+        return {
+            "seconds": self.row.seconds + time.monotonic() - self.began,
+            "cpu_seconds": self.row.cpu_seconds + time.process_time() - self.began_cpu,
+        }
+
+    def check(self) -> None:
+        """Raise where somebody wants the run to end; called between steps."""
+        if self.interrupted:
+            raise KeyboardInterrupt
+        if self.stop_asked:
+            raise _Stopped
+
+    def end(self, state: str, error: str | None, where: str | None) -> None:
+        """Write how it ended."""
+        last = [Event("state", None, {"state": state} | ({"error": error} if error else {}))]
+        if where is not None:
+            last.append(Event("log", None, {"traceback": where}))
+        ended = {"state": state, "error": error, "finished": time.time()}
+        self.store.record(self.row.run_id, last, **ended, **self.clocks())
+
+    @contextlib.contextmanager
+    def alive(self, *, finish_block: bool) -> Iterator[None]:
+        """Beat once a second, and make signals end the run in good order."""
+
+        def on_signal(_number: int, _frame: FrameType | None) -> None:
+            again, self.interrupted = self.interrupted, True
+            if again or not finish_block:
+                raise KeyboardInterrupt
+
+        handled = (signal.SIGINT, signal.SIGTERM)
+        main = threading.current_thread() is threading.main_thread()
+        former = {number: signal.signal(number, on_signal) for number in handled} if main else {}
+        threading.Thread(target=self._beat, daemon=True).start()
+        try:
+            yield
+        finally:
+            self.over.set()
+            for number, handler in former.items():
+                signal.signal(number, handler)
+
+    def _beat(self) -> None:
+        while not self.over.wait(BEAT_SECONDS):
+            with contextlib.suppress(StoreError):  # the main thread meets the same and reports it
+                self.stop_asked = self.store.beat(self.row.run_id) or self.stop_asked
+
+
+# bo
+
+
+def _drive_bo(run: _Run, problem: Problem | None) -> None:
+    assert problem is not None
+    spec, store, run_id = run.spec, run.store, run.row.run_id
+    study = _open_study(spec, store, problem, run.row.study or run_id)
+    note = study.strategy.note or problem.note
+    told = {event.step for event in store.events(run_id, kind="observation")}
+    done = [trial for trial in study.trials if trial.done]
+    best: Trial | None = None
+    if run.watcher is not None:
+        run.watcher.started(spec, run_id, len(done))
+
+    def summary() -> dict[str, Any]:
+        made = summarise_trials(study.goal, study.trials, problem.optimum)
+        if note is not None:
+            made["diagnostics"]["note"] = note
+        return made
+
+    def observe(trial: Trial) -> list[Event]:
+        nonlocal best
+        best = metrics.better(best, trial, study.goal)
+        if trial.number in told:
+            return []
+        return [_observation(trial, best, problem)]
+
+    missing = [event for trial in done for event in observe(trial)]
+    store.record(run_id, missing, summary=summary(), optimum=problem.optimum, **run.clocks())
+    steps = study.steps(
+        objective_of(problem), budget=spec.budget, parallel=spec.parallel, batch=spec.batch
+    )
+    with contextlib.closing(steps):
+        for count, trial in enumerate(steps, start=len(done) + 1):
+            store.record(run_id, observe(trial), **run.clocks())
+            if run.watcher is not None:
+                value = None if best is None else best.values[study.goal.name]
+                run.watcher.stepped(count, {study.goal.name: value})
+            run.check()
+    store.record(run_id, [], summary=summary(), **run.clocks())
+
+
+def objective_of(problem: Problem) -> Callable[[Any, Any], Any]:
+    """The problem as an objective `f(parameters, trial)`."""
+    evaluate = problem.evaluate
+
+    def objective(parameters: Any, trial: Any) -> Any:
+        return evaluate(parameters, seed=trial.seed)
+
+    return objective
+
+
+def _open_study(spec: RunSpec, store: Store, problem: Problem, name: str) -> Study:
+    return Study(
+        problem.space,
+        problem.goal,
+        name=name,
+        store=store.url,
+        method=spec.method,
+        options=_options(spec),
+        seed=spec.seed,
+    )
+
+
+def _observation(trial: Trial, best: Trial | None, problem: Problem) -> Event:
+    name = problem.goal.name
+    value = None if best is None else best.values[name]
+    took = trial.finished - trial.started if trial.finished and trial.started else None
+    payload = {
+        "number": trial.number,
+        "state": trial.state,
+        "value": trial.values.get(name),
+        "best": value,
+        "regret": metrics.simple_regret(value, problem.optimum, problem.goal),
+        "ask_cpu_seconds": trial.ask_seconds,
+        "seconds": took,
+    }
+    if trial.reason is not None:
+        payload["reason"] = trial.reason
+    return Event("observation", trial.number, payload)
+
+
+def _options(spec: RunSpec) -> dict[str, Any]:
+    device = {"device": spec.device} if spec.device == "cuda" else {}
+    return {**spec.options, **device}
+
+
+# bandit, rl
+
+
+def _records(spec: RunSpec, state: Mapping[str, Any] | None) -> Iterator[Record]:
+    make = rl_loop.bandit_run if spec.kind == "bandit" else rl_loop.rl_run
+    return make(
+        spec.problem,
+        spec.method,
+        problem_options=dict(spec.problem_options),
+        options=dict(spec.options),
+        seed=spec.seed,
+        budget=spec.budget,
+        device=spec.device,
+        state=None if state is None else dict(state),
+    )
+
+
+def _drive_records(run: _Run, _: Problem | None) -> None:
+    spec, store, run_id = run.spec, run.store, run.row.run_id
+    file = artifacts(store, run_id) / "checkpoint.pt"
+    saved = _load_checkpoint(file)
+    written = store.last_step(run_id, "metric")
+    if run.watcher is not None:
+        run.watcher.started(spec, run_id, 0 if saved is None else saved["step"])
+    last_save = time.monotonic()
+    for record in _records(spec, None if saved is None else saved["state"]):
+        summary = summarise_record(spec.kind, record.step, record.metrics, record.digest)
+        if record.step > written:
+            event = Event("metric", record.step, record.metrics)
+            store.record(run_id, [event], summary=summary, **run.clocks())
+        leaving = run.interrupted or run.stop_asked or record.step >= spec.budget
+        if leaving or time.monotonic() - last_save >= CHECKPOINT_SECONDS:
+            _save_checkpoint(file, {"step": record.step, "state": record.state()})
+            last_save = time.monotonic()
+        if run.watcher is not None:
+            run.watcher.stepped(record.step, record.metrics)
+        if record.step < spec.budget:
+            run.check()
+
+
+def _save_checkpoint(file: Path, checkpoint: Mapping[str, Any]) -> None:
+    """Replace the checkpoint whole: after a crash there is the old one or the new one."""
+    buffer = io.BytesIO()
+    torch.save(dict(checkpoint), buffer)
+    fresh = file.with_suffix(".new")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with open(fresh, "wb") as out:
+            out.write(buffer.getbuffer())
+            out.flush()
+            os.fsync(out.fileno())
+        os.replace(fresh, file)
+    except OSError as error:
+        raise StoreError(
+            f"the checkpoint {file} cannot be written: {error.strerror}; "
+            "free space or change its rights, then resume: the former one is kept"
+        ) from None
+
+
+def _load_checkpoint(file: Path) -> dict[str, Any] | None:
+    if not file.exists():
+        return None
+    try:
+        return torch.load(file, weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError) as error:
+        raise StoreError(
+            f"expected a checkpoint at {file}, got a damaged file ({type(error).__name__}); "
+            "delete it: the run then begins anew and repeats the same steps"
+        ) from None

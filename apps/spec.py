@@ -1,0 +1,109 @@
+"""What was asked of a run: enough to repeat it. JSON; imports nothing heavy."""
+
+import dataclasses
+import json
+import tomllib
+from collections.abc import Mapping
+from typing import Any
+
+from surrogates.errors import UsageError
+from surrogates.options import unknown
+
+KINDS = ("bo", "bandit", "rl")
+DEFAULT_BUDGETS = {"bo": 50, "bandit": 5_000, "rl": 50_000}
+BUDGET_UNITS = {"bo": "trials", "bandit": "rounds", "rl": "environment steps"}
+DEVICES = ("auto", "cpu", "cuda")
+LARGEST_BUDGET = 10**9
+
+
+@dataclasses.dataclass(frozen=True)
+class RunSpec:
+    """One run, as asked.
+
+    Attributes:
+        kind: `bo`, `bandit` or `rl`.
+        problem: a catalog name, such as `branin` or `table:mine.toml`.
+        method: a catalog name.
+        seed: of everything random.
+        budget: trials, rounds or environment steps.
+        problem_options: options of the problem by name, as given.
+        options: options of the method by name, as given.
+        batch: points per ask (bo).
+        parallel: evaluations at once (bo).
+        device: `cpu` or `cuda`.
+        threads: CPU threads of the numerical libraries.
+        name: of the study, or None.
+    """
+
+    kind: str
+    problem: str
+    method: str
+    seed: int
+    budget: int
+    problem_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    batch: int = 1
+    parallel: int = 1
+    device: str = "cpu"
+    threads: int = 1
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise UsageError(unknown("kind of run", self.kind, KINDS))
+        if self.device not in DEVICES:
+            raise UsageError(unknown("device", self.device, DEVICES))
+        at_least_one = {"budget": self.budget, "batch": self.batch, "parallel": self.parallel}
+        for what, value in (at_least_one | {"threads": self.threads}).items():
+            if not 1 <= value <= LARGEST_BUDGET:
+                raise UsageError(f"{what} expected 1 to {LARGEST_BUDGET}, got {value}")
+        if not 0 <= self.seed < 2**63:
+            raise UsageError(f"seed expected 0 to 2**63 - 1, got {self.seed}")
+        if self.kind != "bo" and (self.batch > 1 or self.parallel > 1):
+            raise UsageError(f"batch and parallel expected a bo run, got kind {self.kind}")
+        if self.name is not None and not (self.name.strip() and len(self.name) <= 200):
+            raise UsageError(f"a name expected 1 to 200 characters, got {self.name!r}")
+
+    def to_json(self) -> str:
+        """One line."""
+        return json.dumps(dataclasses.asdict(self))
+
+    @staticmethod
+    def from_json(text: str) -> "RunSpec":
+        """Raises `UsageError` where the text is no spec."""
+        try:
+            return RunSpec(**json.loads(text))
+        except (TypeError, json.JSONDecodeError) as error:
+            raise UsageError(f"expected a run's spec as JSON, got {text!r:.80} ({error})") from None
+
+    def difference(self, other: "RunSpec") -> str | None:
+        """The first thing, budget and name apart, in which two specs differ, in words."""
+        for field in dataclasses.fields(self):
+            mine, theirs = getattr(self, field.name), getattr(other, field.name)
+            if field.name not in ("budget", "name") and mine != theirs:
+                return f"{field.name.replace('_', ' ')} is {theirs!r} there and {mine!r} here"
+        return None
+
+
+def parse_options(pairs: list[str]) -> dict[str, Any]:
+    """A mapping from `name=value` texts; a value keeps its text, the option's type is known later.
+
+    Raises:
+        UsageError: a text without "=".
+    """
+    parsed: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name.strip():
+            raise UsageError(f"an option expected name=value, got {pair!r}")
+        parsed[name.strip()] = value.strip()
+    return parsed
+
+
+def read_toml(path: str) -> dict[str, Any]:
+    """A TOML file. Raises `UsageError` where it is missing or malformed."""
+    try:
+        with open(path, "rb") as file:
+            return tomllib.load(file)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"expected a readable TOML file at {path}: {error}") from None

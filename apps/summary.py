@@ -1,0 +1,204 @@
+"""What a run has come to: the one object that every command prints, and tables of many runs.
+
+    {"run_id", "name", "kind", "problem", "method", "seed", "state", "steps", "seconds",
+     "cpu_seconds", "score", "best", "regret", "trials", "digest", "metrics", "diagnostics",
+     "versions"}
+
+`score` is higher-is-better on every kind. Imports nothing heavy: pages and exports use it too.
+"""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import scipy.special
+
+from apps.store import ENDED, RunRow, Store, current_state
+from bo import metrics
+from bo.contract import Goal, Trial
+from surrogates.errors import UsageError
+from surrogates.options import unknown
+
+
+def summarise_trials(
+    goal: Goal, trials: Sequence[Trial], optimum: float | None
+) -> dict[str, Any]:
+    """The part of the object that trials determine (bo)."""
+    best = metrics.incumbent(trials, goal)
+    value = None if best is None else best.values[goal.name]
+    done = [trial for trial in trials if trial.done]
+    asks = [trial.ask_seconds for trial in done if trial.ask_seconds is not None]
+    states = [trial.method_state for trial in trials if trial.method_state]
+    return {
+        "steps": len(done),
+        "score": None if value is None else goal.sign * value,
+        "best": None
+        if best is None
+        else {
+            "number": best.number,
+            "parameters": dict(best.parameters),
+            "values": dict(best.values),
+        },
+        "regret": metrics.simple_regret(value, optimum, goal),
+        "trials": {
+            "total": len(trials),
+            "complete": sum(t.state == "complete" for t in trials),
+            "failed": sum(t.state == "failed" for t in trials),
+            "pending": sum(not t.done for t in trials),
+        },
+        "digest": metrics.digest(trials),
+        "metrics": {
+            "goal": str(goal),
+            "optimum": optimum,
+            "ask_cpu_seconds_median": statistics.median(asks) if asks else None,
+            "ask_cpu_seconds_total": sum(asks),
+        },
+        "diagnostics": dict(states[-1].get("diagnostics", {})) if states else {},
+    }
+
+
+def summarise_record(kind: str, step: int, values: Mapping[str, Any], digest: str) -> dict[str, Any]:
+    """The part of the object that a loop's latest record determines (bandit, rl)."""
+    if kind == "bandit":
+        regret = values.get("regret")
+        score = values["reward"] / max(step, 1) if regret is None else -regret
+    else:
+        regret, score = None, values.get("score")
+    return {
+        "steps": step,
+        "score": score,
+        "regret": regret,
+        "digest": digest,
+        "metrics": dict(values),
+    }
+
+
+def run_object(store: Store, row: RunRow) -> dict[str, Any]:
+    """The object of one run, as of now."""
+    summary: Mapping[str, Any] = row.summary
+    if row.study is not None and row.state not in ENDED:  # the log is ahead of the last event
+        goal, trials = store.trials(row.study)
+        if goal is not None:
+            fresh = summarise_trials(goal, trials, row.optimum)
+            summary = fresh | {"diagnostics": fresh["diagnostics"] | _notes(row.summary)}
+    empty = {"total": 0, "complete": 0, "failed": 0, "pending": 0}
+    described = {
+        "run_id": row.run_id,
+        "name": row.name,
+        "kind": row.kind,
+        "problem": row.spec.problem,
+        "method": row.spec.method,
+        "seed": row.spec.seed,
+        "state": current_state(row),
+        "steps": summary.get("steps", 0),
+        "seconds": row.seconds,
+        "cpu_seconds": row.cpu_seconds,
+        "score": summary.get("score"),
+        "best": summary.get("best"),
+        "regret": summary.get("regret"),
+        "trials": summary.get("trials", empty),
+        "digest": summary.get("digest"),
+        "metrics": summary.get("metrics", {}),
+        "diagnostics": summary.get("diagnostics", {}),
+        "versions": dict(row.versions),
+        "created": row.created,
+        "budget": row.spec.budget,
+    }
+    return described | ({"error": row.error} if row.error else {})
+
+
+def study_object(store: Store, name: str) -> dict[str, Any]:
+    """The object of a study that somebody asks and tells by hand."""
+    goal, trials = store.trials(name)
+    assert goal is not None
+    found = next(study for study in store.studies() if study[0] == name)
+    finished = [t.finished for t in trials if t.finished is not None]
+    pending = any(trial.state == "running" for trial in trials)
+    return {
+        "run_id": name,
+        "name": name,
+        "kind": "bo",
+        "problem": None,
+        "method": found[2],
+        "seed": found[3],
+        "state": "running" if pending else "stopped",
+        "seconds": max(finished) - found[4] if finished else 0.0,
+        "cpu_seconds": sum(t.ask_seconds or 0.0 for t in trials),
+        "versions": {},
+        "created": found[4],
+        "budget": None,
+    } | summarise_trials(goal, trials, None)
+
+
+def find_object(store: Store, name: str) -> dict[str, Any]:
+    """The object of a run, or of a study without one, by id or name.
+
+    Raises:
+        UsageError: neither; the nearest name is suggested.
+    """
+    rows = store.runs()
+    for row in [*(r for r in rows if r.run_id == name), *(r for r in rows if r.name == name)]:
+        return run_object(store, row)
+    studies = [study[0] for study in store.studies()]
+    if name in studies:
+        return study_object(store, name)
+    raise UsageError(unknown("run", name, [*(row.run_id for row in rows), *studies]))
+
+
+def all_objects(store: Store) -> list[dict[str, Any]]:
+    """Every run, and every study without one, newest first."""
+    rows = store.runs()
+    driven = {row.study for row in rows}
+    objects = [run_object(store, row) for row in rows]
+    objects += [study_object(store, s[0]) for s in store.studies() if s[0] not in driven]
+    return sorted(objects, key=lambda item: -item["created"])
+
+
+def compare(objects: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One row per kind, problem and method: scores over seeds with a 95 % interval of the mean."""
+    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    for item in objects:
+        groups.setdefault((item["kind"], item["problem"], item["method"]), []).append(item)
+    compared = [_compared(key, items) for key, items in groups.items()]
+    return sorted(
+        compared,
+        key=lambda r: (r["kind"], str(r["problem"]), -(r["mean"] if r["mean"] is not None else -math.inf)),
+    )
+
+
+def _compared(key: tuple[Any, ...], items: list[Mapping[str, Any]]) -> dict[str, Any]:
+    scores = sorted(item["score"] for item in items if item["score"] is not None)
+    regrets = [item["regret"] for item in items if item["regret"] is not None]
+    mean = statistics.fmean(scores) if scores else None
+    half = interval(scores)
+    quartiles = statistics.quantiles(scores, n=4, method="inclusive") if len(scores) > 1 else [mean] * 3
+    return {
+        "kind": key[0],
+        "problem": key[1],
+        "method": key[2],
+        "runs": len(items),
+        "run_ids": [item["run_id"] for item in items],
+        "steps": max(item["steps"] for item in items),
+        "mean": mean,
+        "low": None if mean is None or half is None else mean - half,
+        "high": None if mean is None or half is None else mean + half,
+        "median": statistics.median(scores) if scores else None,
+        "q25": quartiles[0],
+        "q75": quartiles[2],
+        "regret": statistics.median(regrets) if regrets else None,
+        "cpu_seconds": statistics.fmean(item["cpu_seconds"] for item in items),
+    }
+
+
+def interval(values: Sequence[float]) -> float | None:
+    """Half the width of Student's 95 % interval of a mean; None for fewer than two values."""
+    if len(values) < 2:
+        return None
+    factor = float(scipy.special.stdtrit(len(values) - 1, 0.975))
+    return factor * statistics.stdev(values) / math.sqrt(len(values))
+
+
+def _notes(summary: Mapping[str, Any]) -> dict[str, Any]:
+    diagnostics = summary.get("diagnostics", {})
+    return {"note": diagnostics["note"]} if "note" in diagnostics else {}

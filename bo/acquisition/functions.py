@@ -1,0 +1,59 @@
+"""Acquisition functions by name, from BoTorch. Outcomes are oriented so that higher is better.
+
+- `logei`: log expected improvement over the best posterior mean at the observed points, Ament et
+  al. (2023), "Unexpected Improvements to Expected Improvement"; with pending points its Monte
+  Carlo form, which conditions on them.
+- `lognei`: log noisy expected improvement, which also integrates over the incumbent's value.
+- `ucb`: upper confidence bound, mean + sqrt(beta) std, Srinivas et al. (2010).
+"""
+
+import torch
+from botorch.acquisition import (
+    AcquisitionFunction,
+    LogExpectedImprovement,
+    UpperConfidenceBound,
+    qLogExpectedImprovement,
+    qLogNoisyExpectedImprovement,
+    qUpperConfidenceBound,
+)
+from botorch.models.model import Model
+from botorch.sampling import SobolQMCNormalSampler
+from jaxtyping import Float
+from torch import Tensor
+
+NAMES = ("logei", "lognei", "ucb")
+BETA = 4.0
+SAMPLES = 128
+
+
+def acquisition(
+    name: str,
+    model: Model,
+    observed: Float[Tensor, "n d"],
+    pending: Float[Tensor, "p d"] | None,
+    *,
+    seed: int,
+) -> AcquisitionFunction:
+    """The acquisition function of one more point.
+
+    Args:
+        name: one of `NAMES`.
+        model: fitted to outcomes of which higher is better.
+        observed: (n, d) the points it was fitted to.
+        pending: (p, d) points under evaluation, or None.
+        seed: of the Monte Carlo base samples.
+    """
+    sampler = SobolQMCNormalSampler(torch.Size([SAMPLES]), seed=seed)
+    if name == "lognei":
+        return qLogNoisyExpectedImprovement(
+            model, observed, sampler=sampler, X_pending=pending, prune_baseline=True
+        )
+    if name == "ucb" and pending is None:
+        return UpperConfidenceBound(model, beta=BETA)
+    if name == "ucb":
+        return qUpperConfidenceBound(model, beta=BETA, sampler=sampler, X_pending=pending)
+    with torch.no_grad():
+        best = model.posterior(observed).mean.max()
+    if pending is None:
+        return LogExpectedImprovement(model, best_f=best)
+    return qLogExpectedImprovement(model, best_f=best, sampler=sampler, X_pending=pending)

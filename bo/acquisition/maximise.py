@@ -1,0 +1,205 @@
+"""The search for the acquisition function's maximum over a mixed space or a pool. No paper.
+
+In a pool every unseen row is scored. Elsewhere: score many random points and neighbours of the best
+observed ones, keep the best as starts, then alternate between L-BFGS-B over the real columns, all
+starts at once (BoTorch's `gen_candidates_scipy`), and the best single change of a discrete
+parameter, until no start improves. Whole numbers with very many values are searched as reals and
+rounded. What comes back is decoded, scored as it will be evaluated, and never a point seen before
+while there is another.
+"""
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from botorch.acquisition import AcquisitionFunction
+from botorch.generation.gen import gen_candidates_scipy
+from linear_operator.utils.warnings import NumericalWarning
+from torch import Generator, Tensor
+
+from bo.space import Array, Parameters, Space
+from bo.strategies.sobol import sobol_uniforms
+from bo.strategies.unseen import unseen_indices
+
+RAW_SAMPLES = 512
+STARTS = 6
+ROUNDS = 5
+ENUMERABLE = 64
+CHUNK = 2048
+ITERATIONS = 100
+_NEIGHBOUR_STD = 0.05
+_STEPS = (-16, -4, -1, 1, 4, 16)
+
+
+def maximise(
+    acquisition: AcquisitionFunction,
+    space: Space,
+    seen: Sequence[Parameters],
+    incumbents: Array,
+    *,
+    generator: Generator,
+    like: Tensor,
+) -> Parameters | None:
+    """The unseen point with the highest acquisition value that the search finds.
+
+    Args:
+        acquisition: scores (b, 1, d) tensors of columns.
+        space: where to search.
+        seen: points tried already or under evaluation.
+        incumbents: (k, d) columns of the best observed points.
+        generator: source of every random draw.
+        like: a tensor whose dtype and device the columns take.
+
+    Returns:
+        The point; None where a pool has no unseen row left.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NumericalWarning)  # jitter where points nearly coincide
+        if space.pool is not None:
+            left = unseen_indices(space, seen)
+            if len(left) == 0:
+                return None
+            scores = _score(acquisition, space.pool.columns[left], like)
+            return space.pool.rows[left[int(np.argmax(scores))]]
+        points = _search(acquisition, space, incumbents, generator, like)
+    known = {space.key(point) for point in seen}
+    for point in points:
+        if space.key(point) not in known:
+            return point
+    for point in space.from_uniforms(_draw(len(space.free), 4096, generator)):
+        if space.key(point) not in known:
+            return point
+    return points[0]  # a finite space, all of it seen: measure the best point once more
+
+
+def _search(
+    acquisition: AcquisitionFunction,
+    space: Space,
+    incumbents: Array,
+    generator: Generator,
+    like: Tensor,
+) -> list[Parameters]:
+    """Points in the order of their scores, the best first."""
+    free = len(space.free)
+    raw = space.encode(space.from_uniforms(sobol_uniforms(free, RAW_SAMPLES, generator=generator)))
+    near = _near(space, incumbents, RAW_SAMPLES // 8, generator)
+    pool = np.concatenate([raw, near, incumbents])
+    scores = _score(acquisition, pool, like)
+    starts = pool[np.argsort(-scores, kind="stable")[:STARTS]]
+    best = _score(acquisition, starts, like)
+    moved = np.ones(len(starts), dtype=bool)
+    enumerable = [n for n, p in space.free.items() if 0 < p.levels <= ENUMERABLE]
+    for _ in range(ROUNDS if enumerable else 1):
+        if len(enumerable) < free:
+            climbed = _climb(acquisition, space, enumerable, starts[moved], like)
+            value = _score(acquisition, climbed, like)
+            better = value > best[moved]
+            index = np.flatnonzero(moved)[better]
+            starts[index], best[index] = climbed[better], value[better]
+        if not enumerable:
+            break
+        starts, best, moved = _step(acquisition, space, starts, best, like)
+        if not moved.any():
+            break
+    rounded = space.encode(space.decode(np.concatenate([starts, pool[np.argsort(-scores)[:64]]])))
+    final = _score(acquisition, rounded, like)
+    return space.decode(rounded[np.argsort(-final, kind="stable")])
+
+
+def _climb(
+    acquisition: AcquisitionFunction,
+    space: Space,
+    enumerable: list[str],
+    starts: Array,
+    like: Tensor,
+) -> Array:
+    """L-BFGS-B from every start at once; columns of enumerable parameters stay as they are."""
+    held = [c for name, cell in _cells(space) if name in enumerable for c in cell]
+    x = torch.as_tensor(starts, dtype=like.dtype, device=like.device).unsqueeze(1)
+    # BoTorch insists on showing how each search ended; an iteration limit or a line search at its
+    # end is no failure here, since the starts are compared by value afterwards.
+    with warnings.catch_warnings(record=True):
+        found, _ = gen_candidates_scipy(
+            initial_conditions=x,
+            acquisition_function=acquisition,
+            lower_bounds=torch.zeros(x.shape[-1], dtype=like.dtype, device=like.device),
+            upper_bounds=torch.ones(x.shape[-1], dtype=like.dtype, device=like.device),
+            fixed_features={column: x[:, 0, column] for column in held} or None,
+            options={"maxiter": ITERATIONS},
+        )
+    return found.detach().squeeze(1).cpu().double().numpy()
+
+
+def _step(
+    acquisition: AcquisitionFunction, space: Space, starts: Array, best: Array, like: Tensor
+) -> tuple[Array, Array, np.ndarray]:
+    """The best change of one discrete parameter, for every start."""
+    neighbours: list[Array] = []
+    origin: list[int] = []
+    for index, start in enumerate(starts):
+        for name, cell in _cells(space):
+            for value in _levels_near(space, name, start[cell]):
+                changed = start.copy()
+                changed[cell] = value
+                neighbours.append(changed)
+                origin.append(index)
+    moved = np.zeros(len(starts), dtype=bool)
+    if not neighbours:
+        return starts, best, moved
+    scores = _score(acquisition, np.array(neighbours), like)
+    starts, best = starts.copy(), best.copy()
+    for neighbour, index, score in zip(neighbours, origin, scores, strict=True):
+        if score > best[index]:
+            starts[index], best[index], moved[index] = neighbour, score, True
+    return starts, best, moved
+
+
+def _levels_near(space: Space, name: str, cell: Array) -> Array:
+    """Other values of a discrete parameter, as columns: all of a choice, some steps of a range."""
+    parameter = space.free[name]
+    if not 0 < parameter.levels <= ENUMERABLE:
+        return np.zeros((0, len(cell)))
+    levels = space.levels(name)
+    here = int(np.argmin(((levels - cell) ** 2).sum(axis=1)))
+    if parameter.type in ("choice", "boolean") or parameter.levels <= 8:
+        others = [index for index in range(len(levels)) if index != here]
+    else:
+        others = [here + s for s in _STEPS if 0 <= here + s < len(levels)]
+    return levels[others]
+
+
+def _cells(space: Space) -> list[tuple[str, list[int]]]:
+    """Name and columns of every free parameter."""
+    cells: list[tuple[str, list[int]]] = []
+    start = 0
+    for name, parameter in space.free.items():
+        cells.append((name, list(range(start, start + parameter.width))))
+        start += parameter.width
+    return cells
+
+
+def _near(space: Space, incumbents: Array, n: int, generator: Generator) -> Array:
+    """n points near the incumbents: reals jittered, a discrete parameter redrawn now and then."""
+    if len(incumbents) == 0:
+        return np.zeros((0, space.d))
+    base = incumbents[np.arange(n) % len(incumbents)]
+    fresh = space.encode(space.from_uniforms(_draw(len(space.free), n, generator)))
+    noise = torch.randn(n, space.d, generator=generator, dtype=torch.float64, device="cpu").numpy()
+    redraw = _draw(len(space.free), n, generator) < max(1 / len(space.free), 0.1)
+    points = np.clip(base + _NEIGHBOUR_STD * noise, 0.0, 1.0)
+    for position, (name, cell) in enumerate(_cells(space)):
+        if 0 < space.free[name].levels <= ENUMERABLE:
+            points[:, cell] = np.where(redraw[:, [position]], fresh[:, cell], base[:, cell])
+    return points
+
+
+def _draw(d: int, n: int, generator: Generator) -> Array:
+    return torch.rand(n, d, generator=generator, dtype=torch.float64, device="cpu").numpy()
+
+
+def _score(acquisition: AcquisitionFunction, columns: Array, like: Tensor) -> Array:
+    x = torch.as_tensor(columns, dtype=like.dtype, device=like.device).unsqueeze(1)
+    with torch.no_grad():
+        scores = torch.cat([acquisition(chunk) for chunk in x.split(CHUNK)])
+    return torch.nan_to_num(scores, nan=-torch.inf).cpu().double().numpy()

@@ -1,0 +1,192 @@
+"""The bridge to Ax: the only module that imports it. (Ax, github.com/facebook/Ax, MIT licence.)
+
+`suggest` rebuilds an Ax experiment in memory from the trial log and asks Ax's own default for the
+next points: `Client`, method `fast`, which is a BoTorch Gaussian process with log noisy expected
+improvement. Why anew at each ask: Ax's storage loses the seed and keeps running trials for ever,
+whereas a rebuild takes less than a millisecond a trial and goes on bit for bit in a new process.
+
+What Ax sees is plainer than the space, so that no name, range or value can upset it: parameters are
+called p0, p1, ...; reals are their uniform number in [0, 1] (Ax's own log and unit-cube
+transforms, done before it); ordinals and booleans are integers, choices are labels "0", "1", ...;
+integers and ordinals of more than 1000 levels are relaxed to uniforms, since Ax lists every
+level. The outcome is `y`, higher is better. Failed trials are abandoned ones in Ax: it then treats
+them as pending and looks elsewhere, where `FAILED` ones would be suggested again and again.
+"""
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+
+from bo.contract import Goal, Trial
+from bo.space import Parameter, Parameters, Space, Value
+from surrogates.errors import CapabilityError
+
+_LIBRARIES = "ax|botorch|gpytorch|linear_operator|pandas|scipy|sklearn|torch"
+_TALKS_AT_IMPORT = "ax.storage.sqa_store.with_db_settings_base"
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the warnings and log lines of Ax and of the libraries under it from the user.
+
+    They are about Ax's own code (deprecated calls) or numerical retries that BoTorch makes itself.
+    """
+    names = [name for name in logging.Logger.manager.loggerDict if name.startswith("ax.")]
+    loggers = [logging.getLogger(name) for name in ("ax", _TALKS_AT_IMPORT, *names)]
+    speaking = [logger for logger in loggers if not logger.disabled]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=rf"({_LIBRARIES})(\.|$)")
+        for logger in speaking:
+            logger.disabled = True
+        try:
+            yield
+        finally:
+            for logger in speaking:
+                logger.disabled = False
+
+
+with _quiet():
+    from ax.api.client import Client
+    from ax.api.configs import ChoiceParameterConfig, RangeParameterConfig
+    from ax.api.utils.generation_strategy_dispatch import choose_generation_strategy
+    from ax.api.utils.structs import GenerationStrategyDispatchStruct
+    from ax.core.arm import Arm
+    from ax.core.data import Data, DataRow
+    from ax.core.trial import Trial as AxTrial
+
+_MOST_LEVELS = 1000
+_LARGEST = 1e100  # its square is still finite
+_OUTCOME = "y"
+
+
+def suggest(
+    space: Space,
+    goal: Goal,
+    trials: Sequence[Trial],
+    n: int,
+    *,
+    pending: Sequence[Parameters] = (),
+    seed: int,
+    deduplicate: bool = True,
+) -> tuple[list[Parameters], str]:
+    """The next points of Ax's default strategy, always from its model.
+
+    Args:
+        space: what can be varied; a pool is not looked at.
+        goal: the outcome and its direction.
+        trials: the log; at least one trial is complete.
+        n: how many points.
+        pending: points that are about to be evaluated besides those of the log.
+        seed: of all random draws in Ax, which restores the global generators.
+        deduplicate: whether Ax tries again, at most 5 times, where it proposes a known point.
+
+    Returns:
+        The points, valid in the space, and the name of Ax's generator that made the last.
+
+    Raises:
+        CapabilityError: a choice among more values than Ax takes.
+    """
+    with _quiet():
+        client = Client(random_seed=seed)
+        client.configure_experiment(
+            [_config(f"p{i}", name, p) for i, (name, p) in enumerate(space.free.items())]
+        )
+        client.configure_optimization(_OUTCOME)
+        strategy = choose_generation_strategy(
+            GenerationStrategyDispatchStruct(
+                method="fast",
+                initialization_budget=0,
+                initialization_random_seed=seed,
+                initialize_with_center=False,
+            )
+        )
+        for node in strategy.nodes_by_name.values():
+            node.should_deduplicate = deduplicate
+        client.set_generation_strategy(strategy)
+        _replay(client, space, goal, trials, pending)
+        found = client.get_next_trials(n)
+        last = client._experiment.trials[max(found)].generator_runs[0]
+    points = [
+        {name: _from_ax(p, point[f"p{i}"]) for i, (name, p) in enumerate(space.free.items())}
+        for point in found.values()
+    ]
+    return space.decode(space.encode([space.check(p) for p in points])), str(last._generator_key)
+
+
+def _replay(
+    client: Client, space: Space, goal: Goal, trials: Sequence[Trial], pending: Sequence[Parameters]
+) -> None:
+    """Fill the experiment at once (`attach_trial` and `complete_trial` take 100 times as long)."""
+    experiment = client._experiment
+    rows: list[DataRow] = []
+    marked: list[tuple[AxTrial, Trial]] = []
+    for trial in trials:
+        made = _start(client, space, trial.parameters)
+        if trial.done:
+            marked.append((made, trial))
+        if trial.state == "complete":
+            value = goal.sign * min(max(trial.values[goal.name], -_LARGEST), _LARGEST)
+            arm = made.arms[0].name
+            rows.append(DataRow(made.index, arm, _OUTCOME, _OUTCOME, value, float("nan")))
+    experiment.attach_data(Data(data_rows=rows))
+    for made, trial in marked:
+        if trial.state == "complete":
+            made.mark_completed()
+        else:
+            made.mark_abandoned()
+    for point in pending:
+        _start(client, space, point)
+
+
+def _start(client: Client, space: Space, point: Parameters) -> AxTrial:
+    arm = Arm({f"p{i}": _to_ax(p, point[name]) for i, (name, p) in enumerate(space.free.items())})
+    made = client._experiment.new_trial().add_arm(arm)
+    made.mark_running(no_runner_required=True)
+    return made
+
+
+def _config(
+    short: str, name: str, parameter: Parameter
+) -> RangeParameterConfig | ChoiceParameterConfig:
+    levels = parameter.levels
+    if _relaxed(parameter):
+        return RangeParameterConfig(short, (0.0, 1.0), "float")
+    if parameter.type == "integer":
+        scaling = "log" if parameter.log else "linear"
+        return RangeParameterConfig(short, (parameter.low, parameter.high), "int", scaling=scaling)
+    if not _labelled(parameter):
+        return RangeParameterConfig(short, (0, levels - 1), "int")
+    if levels > _MOST_LEVELS:
+        raise CapabilityError(
+            f"method ax expected at most {_MOST_LEVELS} values of choice {name}, got {levels}; "
+            "use an integer or ordinal parameter, or the method gp-map"
+        )
+    labels = [str(index) for index in range(levels)]
+    return ChoiceParameterConfig(short, labels, "str", is_ordered=False)
+
+
+def _relaxed(parameter: Parameter) -> bool:
+    many = parameter.type in ("integer", "ordinal") and parameter.levels > _MOST_LEVELS
+    return parameter.type == "real" or many
+
+
+def _labelled(parameter: Parameter) -> bool:
+    return parameter.type == "choice" and parameter.levels > 2
+
+
+def _to_ax(parameter: Parameter, value: Value) -> Value:
+    if _relaxed(parameter):
+        return parameter.to_uniform(value)
+    if parameter.type == "integer":
+        return value
+    index = parameter.values.index(value)
+    return str(index) if _labelled(parameter) else index
+
+
+def _from_ax(parameter: Parameter, value: Value) -> Value:
+    if _relaxed(parameter):
+        return parameter.from_uniform(min(max(float(value), 0.0), 1.0))
+    if parameter.type == "integer":
+        return int(value)
+    return parameter.values[int(value)]

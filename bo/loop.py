@@ -1,0 +1,152 @@
+"""The optimisation loop: ask, evaluate, tell, until the budget is spent. No paper.
+
+A generator of finished trials. It keeps nothing that matters: the trial log does, so that killing
+it at any moment loses at most the evaluations in flight, and starting it again goes on from there.
+"""
+
+import inspect
+import threading
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from bo.contract import Trial
+from bo.trial_log import HEARTBEAT_SECONDS, owner
+from bo.workers import Executor, Pending, WorkerDied, traceback_of, wait
+from surrogates.errors import UsageError
+
+if TYPE_CHECKING:
+    from bo.study import Study
+
+MAX_INTERRUPTIONS = 10
+"""A trial during which the whole run died this often is failed: it seems to kill its process."""
+
+
+def optimise(
+    study: "Study",
+    objective: Callable[..., Any],
+    *,
+    budget: int,
+    executor: Executor,
+    slots: int = 1,
+    batch: int = 1,
+    retries: int = 1,
+) -> Iterator[Trial]:
+    """Run a study until it has `budget` trials, and yield each as it finishes.
+
+    Args:
+        study: asks, tells and keeps.
+        objective: `f(parameters)` or `f(parameters, trial)`.
+        budget: trials of the study in all, those of other processes and earlier runs included.
+        executor: evaluates; must be ready for `slots` evaluations at once.
+        slots: evaluations at once.
+        batch: points per ask.
+        retries: how often a trial whose worker process died runs again.
+    """
+    log = study.log
+    flying: dict[int, tuple[Trial, Pending]] = {}
+    with _Heartbeat(study, flying):
+        queue = _reclaimed(study)
+        try:
+            while True:
+                while len(flying) < slots:
+                    queue = queue or study._ask(batch, owner=owner(), limit=budget)
+                    queue = queue or ([] if flying else _reclaimed(study))
+                    if not queue:
+                        break
+                    trial = queue.pop(0)
+                    flying[trial.number] = (trial, executor.submit(*_call(objective, trial)))
+                if not flying:
+                    return
+                wait([future for _, future in flying.values()])
+                for number in [n for n, (_, future) in flying.items() if future.done()]:
+                    trial, future = flying.pop(number)
+                    try:
+                        told = _tell(study, trial, future)
+                    except WorkerDied as error:
+                        if trial.attempt <= retries:
+                            queue += log.reclaim([number])
+                            continue
+                        told = study._finish(trial.number, "failed", reason=_line(error))
+                    yield told
+        finally:
+            left = [*flying, *(trial.number for trial in queue)]
+            if left:
+                log.release(left)
+
+
+def wants_trial(objective: Callable[..., Any]) -> bool:
+    """Whether an objective takes `(parameters, trial)`."""
+    try:
+        parameters = inspect.signature(objective).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    needed = [p for p in parameters if p.kind in positional and p.default is p.empty]
+    return len(needed) >= 2
+
+
+def _call(objective: Callable[..., Any], trial: Trial) -> tuple[Any, ...]:
+    parameters = dict(trial.parameters)
+    if not wants_trial(objective):
+        return objective, parameters
+    # A worker cannot unpickle our own classes: it imports nothing of ours.
+    told = SimpleNamespace(
+        number=trial.number, parameters=parameters, attempt=trial.attempt, seed=trial.seed
+    )
+    return objective, parameters, told
+
+
+def _reclaimed(study: "Study") -> list[Trial]:
+    """Trials that a dead process left behind, once more; those that keep dying are failed."""
+    again: list[Trial] = []
+    for trial in study.log.reclaim():
+        if trial.attempt > MAX_INTERRUPTIONS:
+            reason = f"its process died {trial.attempt - 1} times"
+            study._finish(trial.number, "failed", reason=reason)
+        else:
+            again.append(trial)
+    return again
+
+
+def _tell(study: "Study", trial: Trial, future: Pending) -> Trial:
+    try:
+        outcome = future.result()
+    except WorkerDied:
+        raise
+    except (Exception, SystemExit) as error:
+        where = traceback_of(error)
+        return study._finish(trial.number, "failed", reason=_line(error), traceback=where)
+    try:
+        values, reason = study.read_outcome(outcome)
+    except UsageError as error:
+        return study._finish(trial.number, "failed", reason=str(error))
+    state = "failed" if reason else "complete"
+    return study._finish(trial.number, state, values=values, reason=reason)
+
+
+def _line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}"[:500].rstrip(": ")
+
+
+class _Heartbeat:
+    """A thread that says every few seconds that the trials in flight are alive."""
+
+    def __init__(self, study: "Study", flying: dict[int, tuple[Trial, Pending]]) -> None:
+        self.study = study
+        self.flying = flying
+        self.over = threading.Event()
+
+    def __enter__(self) -> None:
+        if self.study.log.url is not None:  # a database in memory has no other process to tell
+            threading.Thread(target=self._beat, daemon=True).start()
+
+    def __exit__(self, *_: object) -> None:
+        self.over.set()
+
+    def _beat(self) -> None:
+        while not self.over.wait(HEARTBEAT_SECONDS):
+            numbers = list(self.flying)
+            if numbers:
+                self.study.log.beat(numbers)

@@ -1,0 +1,63 @@
+"""From names to strategies and problems, through the catalogs. No paper."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from bo import catalog
+from bo.contract import Goal, Problem, Strategy
+from bo.space import Space
+from surrogates.catalog import SURROGATES
+from surrogates.errors import UsageError
+from surrogates.options import build, unknown
+from surrogates.registry import Row, find, rows
+
+MODEL_BASED = "bo.strategies.model_based:ModelBased"
+
+
+def method_rows() -> list[Row]:
+    """All BO methods: strategies, and every surrogate under the default strategy."""
+    with_surrogate = [
+        (name, MODEL_BASED, "bo", f"pending pool {words}", help)
+        for name, _, _, words, help in SURROGATES
+    ]
+    return rows([*catalog.METHODS, *with_surrogate])
+
+
+def problem_rows() -> list[Row]:
+    """All BO problems."""
+    return rows(catalog.PROBLEMS)
+
+
+def make_problem(name: str, options: Mapping[str, Any]) -> Problem:
+    """A problem by its catalog name. Raises `UsageError`."""
+    row = find(name, problem_rows(), what="bo problem")
+    return row.load()(name, build(row.options(), options, owner=f"problem {row.name}"))
+
+
+def make_strategy(
+    method: str, space: Space, goal: Goal, options: Mapping[str, Any], seed: int
+) -> Strategy:
+    """A strategy by its method name.
+
+    Args:
+        method: a row of the catalog, or a surrogate's name.
+        space: where to search.
+        goal: what to optimise.
+        options: by name; those of the surrogate as `surrogate.NAME`.
+        seed: the study's.
+
+    Raises:
+        UsageError: an unknown method or option (the nearest one is suggested).
+    """
+    row = find(method, method_rows(), what="bo method")
+    prefix = "surrogate."
+    own = {name: value for name, value in options.items() if not name.startswith(prefix)}
+    inner = {n.removeprefix(prefix): v for n, v in options.items() if n.startswith(prefix)}
+    made = build(row.options(), own, owner=f"method {method}")
+    if row.factory == MODEL_BASED:
+        surrogate = find(method, rows(SURROGATES), what="surrogate")
+        inner_options = build(surrogate.options(), inner, owner=f"surrogate {method}")
+        return row.load()(method, space, goal, made, seed, inner_options)
+    if inner:
+        raise UsageError(unknown(f"option of method {method}", prefix + next(iter(inner)), own))
+    return row.load()(space, goal, made, seed)

@@ -1,0 +1,122 @@
+"""Ax's own default strategy, as a peer to measure ours against. (github.com/facebook/Ax)
+
+The first points are our scrambled Sobol sequence, as many as Ax's default design has; the others
+come from Ax's model, a BoTorch Gaussian process with log noisy expected improvement, through
+`bo/ax_bridge.py`. Departures from Ax: no centre point first; a pool is served by the nearest
+unseen row; a point that was tried before gives way to a new one near it.
+
+Stateless: each ask rebuilds Ax's experiment from the log, seeded from the ask's generator, so that
+a study goes on bit for bit in another process.
+"""
+
+import importlib
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Generator
+
+from bo.contract import Goal, Trial
+from bo.space import Parameters, Space
+from bo.strategies.sobol import first_points
+from bo.strategies.unseen import nearest_unseen, unseen_indices
+from surrogates.errors import NotInstalledError
+from surrogates.options import option, options
+
+_FEWEST_OUTCOMES = 2
+_DRAWS = 2048
+
+
+@options
+class Options:
+    """How Ax's default begins."""
+
+    initial: int = option(
+        5, "points of the initial Sobol design (5 is Ax's default)", low=1, high=1000
+    )
+
+
+class AxDefault:
+    """Sobol points at first, then Ax's default model."""
+
+    def __init__(self, space: Space, goal: Goal, options: Options, seed: int) -> None:
+        self.note: str | None = None
+        self.space = space
+        self.goal = goal
+        self.options = options
+        self.seed = seed
+        self.bridge = _load_bridge()
+
+    def ask(
+        self,
+        trials: Sequence[Trial],
+        n: int,
+        *,
+        state: Mapping[str, Any] | None,
+        generator: Generator,
+    ) -> tuple[list[Parameters], Mapping[str, Any] | None]:
+        """The next n points (see `bo.contract.Strategy`); the state names Ax's generator."""
+        drawn = torch.randint(2**31, (1,), generator=generator, dtype=torch.int64, device="cpu")
+        seen = [trial.parameters for trial in trials]
+        if self.space.candidates is not None:
+            n = min(n, len(unseen_indices(self.space, seen)))
+        n_initial = min(n, self._missing(trials, n))
+        points: list[Parameters] = []
+        if n_initial:
+            points = first_points(self.space, self.goal, self.seed, trials, n_initial)
+        if n_initial == n:
+            return points, {"diagnostics": {"model": "Sobol"}}
+        proposed, model = self.bridge.suggest(
+            self.space,
+            self.goal,
+            trials,
+            n - n_initial,
+            pending=points,
+            seed=int(drawn),
+            deduplicate=math.isinf(self.space.size),
+        )
+        for point in proposed:
+            points += _unseen(self.space, [*seen, *points], point, generator)
+        return points, {"diagnostics": {"model": model}}
+
+    def _missing(self, trials: Sequence[Trial], n: int) -> int:
+        """How many Sobol points are still to be asked; failed ones do not count, others come."""
+        if sum(trial.state == "complete" for trial in trials) < _FEWEST_OUTCOMES:
+            return n
+        return max(self.options.initial - sum(trial.state != "failed" for trial in trials), 0)
+
+
+def _load_bridge() -> Any:
+    try:
+        return importlib.import_module("bo.ax_bridge")
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "ax":
+            raise
+        raise NotInstalledError(
+            "method ax expected the package ax-platform, got none; do pip install ax-platform"
+        ) from None
+
+
+def _unseen(
+    space: Space, seen: Sequence[Parameters], point: Parameters, generator: Generator
+) -> list[Parameters]:
+    """The point if it is new, else a new one near it (itself where there is none).
+
+    A pool always gives its nearest unseen row.
+    """
+    if space.candidates is not None:
+        return nearest_unseen(space, seen, space.encode([point]))
+    if space.key(point) not in {space.key(other) for other in seen}:
+        return [point]
+    if space.size <= _DRAWS:
+        levels = [space.levels(name) for name in space.free]
+        others = space.decode(np.array([np.concatenate(c) for c in itertools.product(*levels)]))
+    else:
+        shape = (_DRAWS, len(space.free))
+        uniforms = torch.rand(shape, generator=generator, dtype=torch.float64, device="cpu")
+        others = space.from_uniforms(uniforms.numpy())
+    pool = Space(space.parameters, candidates=others)
+    return nearest_unseen(pool, seen, space.encode([point])) or [point]

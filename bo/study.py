@@ -1,0 +1,435 @@
+"""The study: ask, tell, fail, run, resume. What a user of Python holds in hand. No paper.
+
+    study = Study({"lr": real(1e-5, 1e-1, log=True)}, "minimize loss", name="mlp", store="runs.db")
+    for trial in study.ask(4):
+        study.tell(trial, {"loss": 0.31})
+
+The same name in the same store goes on with the same study, in this process or in many at once.
+"""
+
+import contextlib
+import json
+import math
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from bo import metrics
+from bo.contract import Goal, Strategy, Trial, TrialState
+from bo.loop import optimise
+from bo.methods import make_strategy
+from bo.progress import ProgressLine
+from bo.space import Parameter, Parameters, Space
+from bo.trial_log import Log, StudyRow, store_url
+from bo.workers import Executor, InProcess, Workers
+from surrogates.errors import UsageError
+from surrogates.seeds import derive_seed
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Callback = Callable[[Trial], Any]
+Outcome = float | Mapping[str, float]
+
+
+class Study:
+    """A black box being optimised.
+
+    Args:
+        space: a `Space`, or parameters by name.
+        goal: "minimize NAME" or "maximize NAME".
+        name: with a store: joins or resumes the study of that name. None: a new one.
+        store: path of an SQLite file or an SQLAlchemy URL; None keeps the study in memory.
+        method: a name of `wald catalog bo`.
+        options: of the method, by name.
+        seed: of everything random; None draws one. Recorded either way.
+
+    Raises:
+        UsageError: an unknown method or option, or a study of that name with another space or goal.
+        StoreError: the store cannot be used.
+    """
+
+    def __init__(
+        self,
+        space: Space | Mapping[str, Parameter],
+        goal: str | Goal = "minimize value",
+        *,
+        name: str | None = None,
+        store: str | Path | None = None,
+        method: str = "auto",
+        options: Mapping[str, Any] | None = None,
+        seed: int | None = None,
+    ) -> None:
+        space = space if isinstance(space, Space) else Space(space)
+        goal = Goal.parse(goal) if isinstance(goal, str) else goal
+        seed = _seed(seed)
+        made = make_strategy(method, space, goal, options or {}, seed)  # refuse before writing
+        row = StudyRow(
+            name=_name(name),
+            space=space,
+            goal=goal,
+            method=method,
+            options=dict(options or {}),
+            seed=seed,
+            created=time.time(),
+        )
+        log = Log.create(None if store is None else store_url(store), row)
+        self._set(log, method, made if log.study.seed == seed else None, options or {})
+
+    @classmethod
+    def resume(cls, name: str, *, store: str | Path) -> "Study":
+        """An existing study, with the space, goal, method and seed that it was made with.
+
+        Raises:
+            UsageError: no study of that name; the nearest one is suggested.
+            StoreError: no such store.
+        """
+        study = cls.__new__(cls)
+        log = Log.load(store_url(store), name)
+        study._set(log, log.study.method, None, log.study.options)
+        return study
+
+    def _set(
+        self, log: Log, method: str, strategy: Strategy | None, options: Mapping[str, Any]
+    ) -> None:
+        self.log = log
+        self.name = log.study.name
+        self.space = log.study.space
+        self.goal = log.study.goal
+        self.seed = log.study.seed
+        self.method = method
+        self.strategy = strategy or make_strategy(
+            method, self.space, self.goal, options, self.seed
+        )
+
+    @property
+    def trials(self) -> list[Trial]:
+        """All trials in the order of their numbers."""
+        return self.log.trials()
+
+    @property
+    def best(self) -> Trial | None:
+        """The best complete trial, or None."""
+        return metrics.incumbent(self.trials, self.goal)
+
+    def ask(self, n: int = 1) -> list[Trial]:
+        """Suggest n points to evaluate.
+
+        They stay pending until they are told or failed, by number if need be, however long that
+        takes. Enqueued points come first. Fewer than n come back only where a pool is used up.
+        """
+        if n < 1:
+            raise UsageError(f"ask expected at least 1 point, got {n}")
+        return self._ask(n, owner=None)
+
+    def tell(self, trial: Trial | int, outcome: Outcome) -> Trial:
+        """Record an outcome: a number, or a mapping that holds the goal's name.
+
+        A value that is not finite makes the trial failed.
+
+        Raises:
+            UsageError: not a number, no value for the goal, or the trial is not running.
+        """
+        values, reason = self.read_outcome(outcome)
+        number = trial.number if isinstance(trial, Trial) else trial
+        return self.log.finish(number, "failed" if reason else "complete", values=values, reason=reason)
+
+    def fail(self, trial: Trial | int, reason: str = "failed") -> Trial:
+        """Record that a trial has no outcome, and why."""
+        number = trial.number if isinstance(trial, Trial) else trial
+        return self.log.finish(number, "failed", reason=reason)
+
+    def add(self, parameters: Mapping[str, Any], outcome: Outcome) -> Trial:
+        """Record a result that is known already."""
+        point = self.space.check(parameters)
+        values, reason = self.read_outcome(outcome)
+        now = time.time()
+        state = "failed" if reason else "complete"
+        row = self._row(point, owner=None) | {
+            "state": state,
+            "reason": reason,
+            "outcome": _json(values),
+            "started": now,
+            "finished": now,
+        }
+        return self.log.add([row])[0]
+
+    def enqueue(self, parameters: Mapping[str, Any]) -> Trial:
+        """Put a point first in the queue of those to try."""
+        row = self._row(self.space.check(parameters), owner=None)
+        return self.log.add([row | {"state": "waiting"}])[0]
+
+    def run(
+        self,
+        objective: Callable[..., Any],
+        budget: int = 50,
+        *,
+        parallel: int = 1,
+        batch: int = 1,
+        timeout: float | None = None,
+        retries: int = 1,
+        executor: Executor | None = None,
+        callback: Callback | None = None,
+    ) -> "Result":
+        """Evaluate until the study has `budget` trials, failed ones included.
+
+        Args:
+            objective: `f(parameters)` or `f(parameters, trial)`; returns a number or a mapping.
+                What it raises, and values that are not finite, make failed trials.
+            budget: total of the study, so running again goes on where it stopped.
+            parallel: evaluations at once, in worker processes where above 1.
+            batch: points per ask.
+            timeout: seconds that one evaluation may take (in a worker process), or None.
+            retries: how often a trial whose worker died runs again.
+            executor: evaluates instead, `parallel` at once: anything with
+                `submit() -> done(), result()`.
+            callback: called with each finished trial; None draws a progress line in a terminal or
+                a notebook.
+        """
+        if budget < 1 or parallel < 1 or batch < 1:
+            raise UsageError(
+                "budget, parallel and batch expected at least 1, "
+                f"got budget={budget}, parallel={parallel}, batch={batch}"
+            )
+        line = ProgressLine(self.goal, budget)
+        shown = callback or (line if line.wanted() else None)
+        for trial in self.steps(
+            objective,
+            budget=budget,
+            parallel=parallel,
+            batch=batch,
+            timeout=timeout,
+            retries=retries,
+            executor=executor,
+        ):
+            if shown is not None:
+                shown(trial)
+        line.close()
+        return self.result()
+
+    def steps(
+        self,
+        objective: Callable[..., Any],
+        *,
+        budget: int,
+        parallel: int = 1,
+        batch: int = 1,
+        timeout: float | None = None,
+        retries: int = 1,
+        executor: Executor | None = None,
+    ) -> Iterator[Trial]:
+        """As `run`, but as an iterator of finished trials."""
+        with contextlib.ExitStack() as stack:
+            if executor is None and (parallel > 1 or timeout is not None):
+                executor = stack.enter_context(Workers(parallel, timeout=timeout))
+            yield from optimise(
+                self,
+                objective,
+                budget=budget,
+                executor=executor or InProcess(),
+                slots=parallel,
+                batch=batch,
+                retries=retries,
+            )
+
+    def result(self) -> "Result":
+        """Best point and all trials so far."""
+        return Result(self)
+
+    def read_outcome(self, outcome: Any) -> tuple[dict[str, float], str | None]:
+        """Finite values by name, and why the trial is failed (None where it is not).
+
+        Raises:
+            UsageError: not a number or a mapping of numbers, or the goal is not in it.
+        """
+        given = outcome if isinstance(outcome, Mapping) else {self.goal.name: outcome}
+        if self.goal.name not in given:
+            raise UsageError(
+                f"expected a value for {self.goal.name!r}, got one for {', '.join(map(str, given)) or 'nothing'}"
+            )
+        values = {str(name): _number(name, value) for name, value in given.items()}
+        value = values[self.goal.name]
+        finite = {name: number for name, number in values.items() if math.isfinite(number)}
+        return finite, None if math.isfinite(value) else f"{self.goal.name} is not finite: {value}"
+
+    def _ask(self, n: int, *, owner: str | None, limit: int | None = None) -> list[Trial]:
+        with self.log.asking() as lease:
+            trials = lease.trials()
+            started = sum(trial.state != "waiting" for trial in trials)
+            n = n if limit is None else min(n, limit - started)
+            asked = lease.start_waiting(n, owner=owner) if n > 0 else []
+            n -= len(asked)
+            if n <= 0:
+                return asked
+            trials = lease.trials()
+            began = time.process_time()
+            points, state = self._suggest(trials, n)
+            seconds = time.process_time() - began
+            if not points:
+                return asked
+            rows = [
+                self._row(point, owner=owner)
+                | {
+                    "method": self.method,
+                    "method_state": _json(state) if state is not None else None,
+                    "ask_seconds": seconds / len(points),
+                }
+                for point in points
+            ]
+            return asked + lease.write(rows)
+
+    def _suggest(
+        self, trials: Sequence[Trial], n: int
+    ) -> tuple[list[Parameters], Mapping[str, Any] | None]:
+        states = [t.method_state for t in trials if t.method == self.method and t.method_state]
+        generator = torch.Generator(device="cpu")
+        generator.manual_seed(derive_seed(self.seed, "ask", len(trials)))
+        points, state = self.strategy.ask(
+            trials, n, state=states[-1] if states else None, generator=generator
+        )
+        return [self.space.check(point) for point in points[:n]], state
+
+    def _row(self, point: Parameters, *, owner: str | None) -> dict[str, Any]:
+        now = time.time()
+        return {"parameters": _json(point), "started": now, "owner": owner, "heartbeat": now}
+
+    def _finish(
+        self,
+        number: int,
+        state: TrialState,
+        *,
+        values: Mapping[str, float] | None = None,
+        reason: str | None = None,
+        traceback: str | None = None,
+    ) -> Trial:
+        """As the loop tells: where another process was faster, its outcome stands."""
+        try:
+            return self.log.finish(number, state, values=values, reason=reason, traceback=traceback)
+        except UsageError:
+            return self.trials[number]
+
+    def __repr__(self) -> str:
+        return f"Study({self.name!r}, {str(self.goal)!r}, {len(self.trials)} trials, {self.method})"
+
+
+class Result:
+    """What a study has found.
+
+    Attributes:
+        study: the study itself.
+    """
+
+    def __init__(self, study: Study) -> None:
+        self.study = study
+
+    @property
+    def best_parameters(self) -> Parameters | None:
+        """The point of the best complete trial, or None."""
+        best = self.study.best
+        return None if best is None else dict(best.parameters)
+
+    @property
+    def best_value(self) -> float | None:
+        """The goal's value at the best complete trial, or None."""
+        best = self.study.best
+        return None if best is None else best.values[self.study.goal.name]
+
+    @property
+    def trials(self) -> "pd.DataFrame":
+        """One row per trial: number, state, parameters, values, reason, seconds."""
+        import pandas as pd
+
+        return pd.DataFrame(metrics.trial_rows(self.study.trials))
+
+    def __repr__(self) -> str:
+        return f"Result(best_value={self.best_value!r}, best_parameters={self.best_parameters!r})"
+
+
+def minimize(
+    f: Callable[..., Any],
+    space: Space | Mapping[str, Parameter],
+    budget: int = 50,
+    *,
+    goal: str = "value",
+    method: str = "auto",
+    options: Mapping[str, Any] | None = None,
+    seed: int | None = None,
+    name: str | None = None,
+    store: str | Path | None = None,
+    parallel: int = 1,
+    callback: Callback | None = None,
+) -> Result:
+    """Find parameters at which `f` is small.
+
+    Args:
+        f: `f(parameters)` or `f(parameters, trial)`; returns a number, or a mapping that holds
+            `goal`.
+        space: parameters by name, or a `Space`.
+        budget: evaluations in all.
+        goal: name of the outcome.
+        method: a name of `wald catalog bo`.
+        options: of the method.
+        seed: of everything random.
+        name: with `store`: goes on with the study of that name.
+        store: path of an SQLite file or a URL; None keeps the study in memory.
+        parallel: evaluations at once.
+        callback: called with each finished trial; None draws a progress line.
+    """
+    study = Study(
+        space, f"minimize {goal}", name=name, store=store, method=method, options=options, seed=seed
+    )
+    return study.run(f, budget, parallel=parallel, callback=callback)
+
+
+def maximize(
+    f: Callable[..., Any],
+    space: Space | Mapping[str, Parameter],
+    budget: int = 50,
+    *,
+    goal: str = "value",
+    method: str = "auto",
+    options: Mapping[str, Any] | None = None,
+    seed: int | None = None,
+    name: str | None = None,
+    store: str | Path | None = None,
+    parallel: int = 1,
+    callback: Callback | None = None,
+) -> Result:
+    """Find parameters at which `f` is large; as `minimize` otherwise."""
+    study = Study(
+        space, f"maximize {goal}", name=name, store=store, method=method, options=options, seed=seed
+    )
+    return study.run(f, budget, parallel=parallel, callback=callback)
+
+
+def _seed(seed: int | None) -> int:
+    if seed is None:
+        return secrets.randbits(31)
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise UsageError(f"a seed expected a whole number from 0 to 2**63 - 1, got {seed!r}")
+    return seed
+
+
+def _name(name: str | None) -> str:
+    if name is None:
+        return f"study-{secrets.token_hex(4)}"
+    if not name.strip() or len(name) > 200:
+        raise UsageError(f"a study expected a name of 1 to 200 characters, got {name!r}")
+    return name
+
+
+def _number(name: object, value: Any) -> float:
+    if not isinstance(value, (str, bytes, bool)) and value is not None:
+        try:
+            return float(value)
+        except (TypeError, ValueError, RuntimeError):
+            pass
+    raise UsageError(f"expected a number for {name!r}, got {value!r:.100}")
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value)

@@ -1,0 +1,125 @@
+"""The ready tables agree with their index: rows, failures, best, median."""
+
+import csv
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bo.problems.collection import TABLES, Options, problem
+from bo.problems import collection
+from bo.problems.measurements import Measurements
+from surrogates.errors import DataError, UsageError
+
+PAIRS = [
+    (name, text.split(" = ")[0].split()[1]) for name, table in TABLES.items() for text in table.goals
+]
+
+
+def index_row(folder: Path, file: str, column: str) -> dict[str, str]:
+    with (folder / "blackbox" / "index.csv").open(encoding="utf-8", newline="") as lines:
+        rows = [row for row in csv.DictReader(lines) if row["file"] == file]
+    return next((row for row in rows if row["objective"] == column), rows[0])
+
+
+def column_of(name: str, goal: str) -> str:
+    for text in TABLES[name].goals:
+        told, _, column = text.partition(" = ")
+        if told.split()[1] == goal:
+            return column or goal
+    raise AssertionError(goal)
+
+
+@pytest.mark.parametrize(("name", "goal"), PAIRS)
+def test_agrees_with_the_index(data_folder: Path, name: str, goal: str) -> None:
+    table = TABLES[name]
+    expected = index_row(data_folder, table.file, column_of(name, goal))
+    made = problem(f"blackbox/{name}", Options(goal=goal))
+    log = goal in table.log
+    objective = made.evaluate
+    assert isinstance(objective, Measurements)
+    measured = objective.means[np.isfinite(objective.means)]
+
+    assert made.space.candidates is not None
+    assert len(made.space.candidates) == len(objective.means) == int(expected["distinct_configs"])
+    assert len(objective.means) - len(measured) == int(expected["failed"])
+    assert made.goal.direction.startswith(expected["goal"])
+    assert made.goal.name == (f"log10_{goal}" if log else goal)
+    assert made.optimum is not None
+    best = 10.0**made.optimum if log else made.optimum
+    assert best == pytest.approx(float(expected["best"]), rel=1e-7)
+    assert np.median(measured) == pytest.approx(float(expected["median"]), rel=1e-7)
+    assert len(made.space.parameters) >= int(expected["dims"])
+
+    for row in np.random.default_rng(0).integers(len(measured), size=20).tolist():
+        if np.isnan(objective.means[row]):
+            continue
+        found = made.evaluate(made.space.candidates[row], seed=0)
+        if log:
+            assert isinstance(found, dict)
+            assert found[f"log10_{goal}"] == math.log10(found[goal])
+            found = found[goal]
+        assert found == pytest.approx(objective.means[row], rel=1e-12)
+
+
+def test_every_table_of_the_index_is_ready(data_folder: Path) -> None:
+    with (data_folder / "blackbox" / "index.csv").open(encoding="utf-8", newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    assert {row["file"] for row in rows} == {table.file for table in TABLES.values()}
+    assert len(rows) == len(PAIRS)
+
+
+def test_failed_kernel(data_folder: Path) -> None:
+    made = problem("blackbox/gpu-convolution", Options())
+    assert made.space.candidates is not None
+    assert isinstance(made.evaluate, Measurements)
+    failed = int(np.flatnonzero(np.isnan(made.evaluate.means))[0])
+    with pytest.raises(DataError, match="failed: status .*FailedConfig"):
+        made.evaluate(made.space.candidates[failed], seed=0)
+    assert made.note is not None
+    assert "161 of 4362 rows are failed" in made.note
+
+
+def test_grid_is_in_c_order(data_folder: Path) -> None:
+    made = problem("blackbox/nasbench201-cifar10", Options())
+    assert made.space.candidates is not None
+    assert made.space.candidates[11667] == {  # the best row, as told by meta.json
+        "Op0": "nor_conv_3x3",
+        "Op1": "nor_conv_3x3",
+        "Op2": "nor_conv_3x3",
+        "Op3": "skip_connect",
+        "Op4": "nor_conv_3x3",
+        "Op5": "nor_conv_1x1",
+    }
+    assert made.evaluate(made.space.candidates[11667], seed=0) == made.optimum
+
+
+def test_draws_skip_seeds_that_were_not_run(data_folder: Path) -> None:
+    made = problem("blackbox/nasbench201-cifar10", Options(repeats="draw"))
+    assert made.space.candidates is not None
+    values = [made.evaluate(row, seed=3) for row in made.space.candidates[:300]]
+    assert np.isfinite(np.array(values, dtype=np.float64)).all()
+    row = made.space.candidates[11667]
+    assert len({str(made.evaluate(row, seed=seed)) for seed in range(30)}) == 3
+    assert made.evaluate(row, seed=7) == made.evaluate(row, seed=7)
+
+
+def test_bad_names(data_folder: Path) -> None:
+    with pytest.raises(UsageError, match="buchwald_a"):
+        problem("blackbox/buchwald", Options())
+    with pytest.raises(UsageError, match=r"did you mean 'latency'"):
+        problem("blackbox/storm-a", Options(goal="latencies"))
+
+
+def test_data_folder_must_be_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("WALD_DATA", raising=False)
+    with pytest.raises(UsageError, match="set WALD_DATA to the folder"):
+        problem("blackbox/snar", Options())
+    monkeypatch.setenv("WALD_DATA", str(tmp_path / "absent"))
+    with pytest.raises(UsageError, match="no folder at"):
+        collection.data_folder()
+    monkeypatch.setenv("WALD_DATA", str(tmp_path))
+    assert collection.data_folder() == tmp_path
+    with pytest.raises(UsageError, match="got no file"):
+        problem("blackbox/snar", Options())

@@ -1,0 +1,49 @@
+"""The rows of the catalog lead to factories with options."""
+
+import subprocess
+import sys
+
+import pytest
+
+from bo.catalog import PROBLEMS
+from bo.problems import collection, synthetic, tuning
+from surrogates.registry import Row, find, rows
+
+ROWS = rows(PROBLEMS)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_row_loads(row: Row) -> None:
+    assert callable(row.load())
+    row.options()()
+    assert row.help
+    assert row.capabilities <= {"optimum", "pool", "noisy", "data"}
+
+
+def test_rows_are_those_of_the_families() -> None:
+    names = {row.name for row in ROWS}
+    functions = {n + ("<d>" if f.allowed else "") for n, f in synthetic.FUNCTIONS.items()}
+    tables = {f"blackbox/{name}" for name in collection.TABLES}
+    assert names == functions | set(tuning.NAMES) | tables | {"table:<file>"}
+
+
+@pytest.mark.parametrize(
+    ("typed", "row"),
+    [
+        ("hartmann6", "hartmann<d>"),
+        ("ackleymixed53", "ackleymixed<d>"),
+        ("cosine8", "cosine8"),
+        ("table:some/file.toml", "table:<file>"),
+        ("blackbox/suzuki_i", "blackbox/suzuki_i"),
+    ],
+)
+def test_typed_name(typed: str, row: str) -> None:
+    assert find(typed, ROWS, what="bo problem").name == row
+
+
+def test_tables_need_no_torch() -> None:
+    code = (
+        "import sys, bo.problems.table, bo.problems.collection; "
+        "assert not {'torch', 'sklearn', 'botorch'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,336 @@
+"""The strategy `ax` and the bridge to Ax under it.
+
+An ask of the model costs about half a second, so that the spaces are small and the asks are few.
+"""
+
+import inspect
+import json
+import logging
+import os
+import random
+import subprocess
+import sys
+import textwrap
+import threading
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from bo import ax_bridge
+from bo.contract import Goal, Trial
+from bo.space import (
+    Parameters,
+    Space,
+    boolean,
+    choice,
+    fixed,
+    integer,
+    ordinal,
+    real,
+)
+from bo.strategies.ax import AxDefault, Options
+from surrogates.errors import CapabilityError, NotInstalledError
+
+HOME = Path(__file__).resolve().parents[2]
+SOBOL = {"diagnostics": {"model": "Sobol"}}
+MODEL = {"diagnostics": {"model": "BoTorch"}}
+LOSS = Goal("loss", "minimize")
+PLANE = Space({"x": real(0.0, 1.0), "rate": real(1e-5, 1e-1, log=True)})
+MIXED = Space(
+    {
+        "learning rate": real(1e-9, 1e-7, log=True),
+        "lambda": integer(1, 300, log=True),
+        "größe-1": integer(-(2**40), 2**40),
+        "size": ordinal(64, 16, "all"),
+        "kind": choice("a", 2, True),
+        "pair": choice("only", "two"),
+        "flag": boolean(),
+        "constant": fixed("c"),
+    }
+)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Equal bits need equal threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def generator(seed: int) -> torch.Generator:
+    return torch.Generator(device="cpu").manual_seed(seed)
+
+
+def global_state() -> list[Any]:
+    """What a library might leave changed behind it."""
+    loggers = logging.Logger.manager.loggerDict.values()
+    numbers = np.random.get_state()  # noqa: NPY002 - the global generator is what is watched
+    return [
+        random.getstate(),
+        [part.tolist() if isinstance(part, np.ndarray) else part for part in numbers],
+        torch.get_rng_state().tolist(),
+        torch.get_default_dtype(),
+        torch.get_num_threads(),
+        list(warnings.filters),
+        sum(logger.disabled for logger in loggers if isinstance(logger, logging.Logger)),
+        threading.active_count(),
+    ]
+
+
+def log(
+    space: Space, values: Sequence[float | str], goal: Goal = LOSS, seed: int = 0
+) -> list[Trial]:
+    """One trial for every value; a text is a state without a value."""
+    uniforms = np.random.default_rng(seed).random((len(values), len(space.free)))
+    return [
+        Trial(i, point, "complete", {goal.name: value})
+        if isinstance(value, float)
+        else Trial(i, point, value)  # pyright: ignore[reportArgumentType]
+        for i, (point, value) in enumerate(zip(space.from_uniforms(uniforms), values, strict=True))
+    ]
+
+
+def ask(
+    space: Space,
+    trials: Sequence[Trial],
+    n: int = 1,
+    *,
+    goal: Goal = LOSS,
+    initial: int = 5,
+    seed: int = 0,
+) -> tuple[list[Parameters], Mapping[str, Any] | None]:
+    strategy = AxDefault(space, goal, Options(initial=initial), seed=1)
+    return strategy.ask(trials, n, state=None, generator=generator(seed))
+
+
+STUDY = """
+import json, sys
+import torch
+torch.set_num_threads(1)
+from bo.contract import Goal, Trial
+from bo.space import Space, integer, real
+from bo.strategies.ax import AxDefault, Options
+assert "ax" not in sys.modules, "the module of the strategy loads Ax"
+space = Space({"x": real(0.0, 1.0), "k": integer(1, 40, log=True)})
+
+def run(points, budget):
+    strategy = AxDefault(space, Goal("loss", "minimize"), Options(), seed=7)
+    models = []
+    while len(points) < budget:
+        values = [{"loss": (p["x"] - 0.3) ** 2 + p["k"] / 40} for p in points]
+        trials = [Trial(i, p, "complete", v) for i, (p, v) in enumerate(zip(points, values))]
+        generator = torch.Generator().manual_seed(len(points))
+        new, state = strategy.ask(trials, 1, state=None, generator=generator)
+        points, models = points + new, models + [state["diagnostics"]["model"]]
+    return points, models
+"""
+
+
+def test_a_study_goes_on_bit_for_bit_in_a_new_process() -> None:
+    script = STUDY + textwrap.dedent(
+        """
+        points, models = run(json.loads(sys.argv[1]), 9)
+        sys.stdout.write(json.dumps([points, models]))
+        """
+    )
+    here: dict[str, Any] = {}
+    exec(STUDY.replace('assert "ax"', 'assert True or "ax"'), here)
+    points, models = here["run"]([], 9)
+    there = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script, json.dumps(points[:6])],
+        env={**os.environ, "PYTHONPATH": str(HOME)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert there.returncode == 0, there.stderr
+    assert json.loads(there.stdout) == [points, models[6:]]
+    assert models == ["Sobol"] * 5 + ["BoTorch"] * 4
+    assert there.stderr == ""
+
+
+def test_every_kind_of_parameter_comes_back_valid_and_nothing_global_changes(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    trials = log(MIXED, [3.0, 1.0, 2.0, 1.5, "running", "waiting", "failed", 0.5])
+    trials.append(Trial(8, trials[0].parameters, "complete", {"loss": 3.1}))  # a repeat
+    before = global_state()
+    points, state = ask(MIXED, trials, 2)
+    assert global_state() == before
+    assert capfd.readouterr() == ("", "")
+    assert state == MODEL
+    for point in points:
+        assert list(point) == list(MIXED.parameters)
+        assert MIXED.check(point) == point
+        assert MIXED.decode(MIXED.encode([point])) == [point]
+        assert list(map(type, point.values())) == list(map(type, MIXED.check(point).values()))
+    keys = {MIXED.key(point) for point in [*points, *(t.parameters for t in trials)]}
+    assert len(keys) == len(points) + len(trials) - 1
+
+
+def test_the_seed_and_the_running_trials_matter_and_the_goal_is_mirrored() -> None:
+    values: list[float | str] = [0.2, 1.0, 0.5, 0.9, 0.4, 0.7]
+    trials = log(PLANE, values)
+    points, _ = ask(PLANE, trials)
+    assert ask(PLANE, trials, seed=1)[0] != points
+    running = Trial(len(trials), points[0], "running")
+    assert ask(PLANE, [*trials, running])[0] != points
+    score = Goal("score", "maximize")
+    mirrored = log(PLANE, [-v for v in values if isinstance(v, float)], goal=score)
+    assert ask(PLANE, mirrored, goal=score)[0] == points
+
+
+def test_it_looks_elsewhere_after_a_failure() -> None:
+    """A failed trial teaches the model nothing, yet its point must not come again and again."""
+    trials = log(PLANE, [0.2, 1.0, 0.5, 0.9, 0.4, 0.7])
+    first = ask(PLANE, trials)[0][0]
+    again = ask(PLANE, [*trials, Trial(6, first, "failed")], seed=1)[0][0]
+    assert np.abs(PLANE.encode([first]) - PLANE.encode([again])).max() > 0.02
+
+
+def test_failed_trials_do_not_use_up_the_initial_design() -> None:
+    assert ask(PLANE, [])[1] == SOBOL
+    assert ask(PLANE, log(PLANE, [1.0, 2.0, "running", "failed", "failed"]))[1] == SOBOL
+    assert ask(PLANE, log(PLANE, [1.0] + ["running"] * 9))[1] == SOBOL
+    points, _ = ask(PLANE, log(PLANE, [1.0, "failed"]), 4, initial=9)
+    assert len({PLANE.key(point) for point in points}) == 4
+
+
+def test_a_batch_that_begins_with_sobol_ends_with_the_model() -> None:
+    trials = log(PLANE, [0.2, 1.0, 0.5, 0.9])
+    points, state = ask(PLANE, trials, 3)
+    assert points[0] == ask(PLANE, trials)[0][0]
+    assert len({PLANE.key(point) for point in points}) == 3
+    assert state == MODEL
+
+
+@pytest.mark.parametrize("outcome", [1e30, -1.7e308])
+def test_an_enormous_outcome_is_survived(outcome: float) -> None:
+    points, state = ask(PLANE, log(PLANE, [0.2, outcome, 0.5, 0.9, 0.4]))
+    assert PLANE.check(points[0]) == points[0]
+    assert state == MODEL
+
+
+def test_a_pool_gives_each_row_once() -> None:
+    rows = [{"x": i / 8, "kind": "abc"[i % 3]} for i in range(9)]
+    space = Space({"x": real(0.0, 1.0), "kind": choice("a", "b", "c")}, candidates=[*rows, rows[0]])
+    trials: list[Trial] = []
+    while True:
+        points, _ = ask(space, trials, 5)
+        if not points:
+            break
+        trials += [
+            Trial(len(trials) + i, point, "complete", {"loss": float(point["x"])})
+            for i, point in enumerate(points)
+        ]
+    assert len(trials) == len(rows)
+    assert {space.key(t.parameters) for t in trials} == {space.key(row) for row in rows}
+
+
+class Echo:
+    """Stands in for the bridge: a model that proposes one point for ever."""
+
+    def __init__(self, point: Parameters) -> None:
+        self.point = point
+
+    def suggest(
+        self, space: Space, goal: Goal, trials: Sequence[Trial], n: int, **_: Any
+    ) -> tuple[list[Parameters], str]:
+        return [self.point] * n, "echo"
+
+
+def test_a_known_point_gives_way_to_the_nearest_new_one() -> None:
+    small = Space({"k": integer(1, 6), "flag": boolean()})
+    for space in (small, PLANE):
+        trials = log(space, [1.0, 2.0, 3.0, 4.0, 5.0])
+        strategy = AxDefault(space, LOSS, Options(initial=5), seed=0)
+        strategy.bridge = Echo(trials[0].parameters)
+        points, _ = strategy.ask(trials, 3, state=None, generator=generator(0))
+        known = {space.key(trial.parameters) for trial in trials}
+        assert len({space.key(point) for point in points} - known) == 3
+        gap = np.abs(space.encode(points) - space.encode([trials[0].parameters]))
+        assert gap.sum(axis=1).max() < 0.7
+    everything = small.decode(np.array([[(k + 0.5) / 6, f] for k in range(6) for f in (0.0, 1.0)]))
+    trials = [Trial(i, p, "complete", {"loss": 1.0}) for i, p in enumerate(everything)]
+    strategy = AxDefault(small, LOSS, Options(initial=5), seed=0)
+    strategy.bridge = Echo(everything[0])
+    assert strategy.ask(trials, 1, state=None, generator=generator(0))[0] == [everything[0]]
+
+
+def test_too_many_values_of_a_choice_are_refused() -> None:
+    space = Space({"x": real(0.0, 1.0), "word": choice(*(f"w{i}" for i in range(1001)))})
+    with pytest.raises(CapabilityError, match=r"at most 1000 values of choice word, got 1001"):
+        ask(space, log(space, [1.0, 2.0, 3.0, 4.0, 5.0]))
+
+
+def test_without_ax_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.split(".")[0] == "ax"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delitem(sys.modules, "bo.ax_bridge")
+    monkeypatch.setitem(sys.modules, "ax", None)
+    with pytest.raises(NotInstalledError, match="pip install ax-platform"):
+        AxDefault(PLANE, LOSS, Options(initial=5), seed=0)
+
+
+def test_the_symbols_of_ax_that_the_bridge_stands_on() -> None:
+    """An upstream change fails here and nowhere else."""
+
+    def takes(function: Any, *names: str) -> bool:
+        return set(names) <= set(inspect.signature(function).parameters)
+
+    client = ax_bridge.Client
+    assert takes(client, "random_seed")
+    assert takes(client.configure_experiment, "parameters")
+    assert takes(client.configure_optimization, "objective")
+    assert takes(client.set_generation_strategy, "generation_strategy")
+    assert takes(client.get_next_trials, "max_trials")
+    assert takes(ax_bridge.RangeParameterConfig, "name", "bounds", "parameter_type", "scaling")
+    assert takes(ax_bridge.ChoiceParameterConfig, "name", "values", "parameter_type", "is_ordered")
+    assert takes(
+        ax_bridge.GenerationStrategyDispatchStruct,
+        "method",
+        "initialization_budget",
+        "initialization_random_seed",
+        "initialize_with_center",
+    )
+    assert takes(ax_bridge.choose_generation_strategy, "struct")
+    assert takes(ax_bridge.Arm, "parameters")
+    assert takes(ax_bridge.Data, "data_rows")
+    assert list(inspect.signature(ax_bridge.DataRow).parameters)[:6] == [
+        "trial_index",
+        "arm_name",
+        "metric_name",
+        "metric_signature",
+        "mean",
+        "se",
+    ]
+    trial = ax_bridge.AxTrial
+    assert takes(trial.add_arm, "arm")
+    assert takes(trial.mark_running, "no_runner_required")
+    for name in ("mark_completed", "mark_abandoned", "arms", "index", "generator_runs"):
+        assert name in dir(trial), name
+
+    made = client()
+    made.configure_experiment([ax_bridge.RangeParameterConfig("p0", (0.0, 1.0), "float")])
+    experiment = made._experiment
+    for name in ("new_trial", "attach_data", "trials"):
+        assert name in dir(experiment), name
+    strategy = ax_bridge.choose_generation_strategy(
+        ax_bridge.GenerationStrategyDispatchStruct(
+            initialization_budget=0, initialize_with_center=False
+        )
+    )
+    (node,) = strategy.nodes_by_name.values()
+    assert node.name == "MBM"
+    assert node.should_deduplicate is True
+    assert "_generator_key" in dir(
+        ax_bridge.AxTrial(experiment).add_arm(ax_bridge.Arm({"p0": 0.5})).generator_runs[0]
+    )

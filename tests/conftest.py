@@ -1,0 +1,36 @@
+"""What all tests share: one thread, the folder of data sets, explicit device and dtype."""
+
+import os
+from collections.abc import Generator
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch loads, so it stands before imports
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+EXPLICIT = ("surrogates", "rl", "contracts")
+"""Folders of tests during which `surrogates` and `rl` must name the device and dtype of tensors."""
+
+if "WALD_DATA" not in os.environ and (ROOT.parent / "shared" / "data").is_dir():
+    os.environ["WALD_DATA"] = str(ROOT.parent / "shared" / "data")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Watch tensor factories during the whole test, the fixtures of every scope included."""
+    if not any(item.path.is_relative_to(ROOT / "tests" / folder) for folder in EXPLICIT):
+        return (yield)
+    from tests.repo.factories import ExplicitFactories
+
+    with ExplicitFactories():
+        return (yield)
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """The folder of data sets, `WALD_DATA`."""
+    folder = Path(os.environ.get("WALD_DATA", ""))
+    if "WALD_DATA" not in os.environ or not folder.is_dir():
+        pytest.skip("needs the data sets; set WALD_DATA to their folder")
+    return folder
