@@ -13,16 +13,15 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
-import click
 import typer
 
-from apps.spec import BUDGET_UNITS, DEFAULT_BUDGETS, KINDS, RunSpec, parse_options
+from apps.spec import DEFAULT_BUDGETS, KINDS, RunSpec, parse_options
 from surrogates.errors import UsageError, WaldError
 
 DEFAULT_STORE = "sqlite:///wald.db"
+_USAGE_ERROR: Any = typer.BadParameter.__base__  # typer exports this one of its usage errors
 app = typer.Typer(
     add_completion=False,
-    no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help="Optimise expensive black boxes, play bandits, train agents; watch and compare them.",
@@ -35,16 +34,14 @@ RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Id or name of a
 
 def main() -> None:
     """Entry point of `wald`: errors become one line and an exit code."""
-    arguments = sys.argv[1:]
+    arguments = sys.argv[1:] or ["--help"]
     try:
         code = app(args=arguments, prog_name="wald", standalone_mode=False)
-    except click.exceptions.NoArgsIsHelpError as error:
-        sys.stderr.write(error.format_message() + "\n")
-        code = 2
-    except (click.ClickException, WaldError) as error:
-        told = error.format_message() if isinstance(error, click.ClickException) else str(error)
-        code = _refuse(told, arguments)
-    except (KeyboardInterrupt, click.Abort):
+    except _USAGE_ERROR as error:
+        code = _refuse(error.format_message(), arguments)
+    except WaldError as error:
+        code = _refuse(str(error), arguments)
+    except (KeyboardInterrupt, typer.Abort):
         code = 130
     except BrokenPipeError:  # the reader of our output has gone, as in `wald list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -124,15 +121,12 @@ def run(
     if kind not in KINDS:
         raise UsageError(f"KIND expected bo, bandit or rl, got {kind!r}")
     chosen = _load("apps.catalog:check_names")(kind, problem, method)
-    if budget is None:
-        budget = DEFAULT_BUDGETS[kind]
-        sys.stderr.write(f"budget: {budget} {BUDGET_UNITS[kind]} (the default)\n")
     spec = RunSpec(
         kind=kind,
         problem=problem,
         method=chosen,
         seed=secrets.randbits(31) if seed is None else seed,
-        budget=budget,
+        budget=DEFAULT_BUDGETS[kind] if budget is None else budget,
         problem_options=parse_options(problem_option or []),
         options=parse_options(option or []),
         batch=batch,
@@ -281,3 +275,7 @@ def _open(store: str, *, writing: bool = False, missing_ok: bool = False) -> Any
         return None
     store_class.open(store, create=False)  # refuses a missing one before anything is written
     return store_class.open(store, create=writing)
+
+
+if __name__ == "__main__":
+    main()

@@ -27,7 +27,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
-import sqlalchemy as sa
 import torch
 
 from apps.catalog import check_names
@@ -162,13 +161,6 @@ def versions() -> dict[str, str]:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
     return found
-
-
-def artifacts(store: Store, run_id: str) -> Path:
-    """The folder of a run's files: `artifacts/RUN` beside the store's file."""
-    database = sa.make_url(store.url).database
-    beside = Path(database).parent if store.url.startswith("sqlite") and database else Path()
-    return beside / "artifacts" / run_id
 
 
 class _Run:
@@ -339,7 +331,7 @@ def _records(spec: RunSpec, state: Mapping[str, Any] | None) -> Iterator[Record]
 
 def _drive_records(run: _Run, _: Problem | None) -> None:
     spec, store, run_id = run.spec, run.store, run.row.run_id
-    file = artifacts(store, run_id) / "checkpoint.pt"
+    file = store.artifacts(run_id) / "checkpoint.pt"
     saved = _load_checkpoint(file)
     written = store.last_step(run_id, "metric")
     if run.watcher is not None:

@@ -13,6 +13,7 @@ import dataclasses
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -288,7 +289,13 @@ class Store:
                 return None, []
             return Goal.parse(goal), trial_log.read_trials(connection, study)
 
-    # Events and requests
+    # Events, files and requests
+
+    def artifacts(self, run_id: str) -> Path:
+        """The folder of a run's files: `artifacts/RUN` beside the store's own file."""
+        database = self.engine.url.database
+        file = self.engine.url.get_backend_name() == "sqlite" and database
+        return (Path(file).parent if file else Path()) / "artifacts" / run_id
 
     def events(self, run_id: str, *, since: int = 0, kind: str | None = None) -> list[Event]:
         """Events with `seq` above `since`, in order."""

@@ -143,7 +143,8 @@ def find_object(store: Store, name: str) -> dict[str, Any]:
     studies = [study[0] for study in store.studies()]
     if name in studies:
         return study_object(store, name)
-    raise UsageError(unknown("run", name, [*(row.run_id for row in rows), *studies]))
+    known = dict.fromkeys([*(row.run_id for row in rows), *studies])
+    raise UsageError(unknown("run", name, known))
 
 
 def all_objects(store: Store) -> list[dict[str, Any]]:

@@ -42,7 +42,7 @@ def show_run(run: Mapping[str, Any]) -> None:
             table.add_row(group, escape(_pairs(run[group])))
     if run.get("error"):
         table.add_row("error", escape(run["error"]))
-    Console().print(table)
+    _console().print(table)
 
 
 def show_list(listed: Mapping[str, Any]) -> None:
@@ -62,7 +62,7 @@ def show_list(listed: Mapping[str, Any]) -> None:
             number(run["regret"]),
             number(run["cpu_seconds"], 3),
         )
-    Console().print(table)
+    _console().print(table)
 
 
 def show_comparison(compared: Mapping[str, Any], title: str | None = None) -> None:
@@ -81,7 +81,7 @@ def show_comparison(compared: Mapping[str, Any], title: str | None = None) -> No
             number(row["regret"]),
             number(row["cpu_seconds"], 3),
         )
-    Console().print(table)
+    _console().print(table)
 
 
 def show_catalog(listed: Mapping[str, Any]) -> None:
@@ -89,7 +89,7 @@ def show_catalog(listed: Mapping[str, Any]) -> None:
     table = _table("kind", "role", "name", "what it is")
     for row in listed["rows"]:
         table.add_row(row["kind"], row["role"], escape(row["name"]), escape(row["help"]))
-    Console().print(table)
+    _console().print(table)
     for row in listed["rows"]:
         if row.get("options"):
             show_options(row["name"], row["options"])
@@ -105,7 +105,7 @@ def show_options(name: str, options: Sequence[Mapping[str, Any]]) -> None:
         elif option["low"] is None and option["high"] is None:
             bounds = ""
         table.add_row(option["name"], option["type"], str(option["default"]), bounds, option["help"])
-    Console().print(table)
+    _console().print(table)
 
 
 def show_doctor(examined: Mapping[str, Any]) -> None:
@@ -114,14 +114,14 @@ def show_doctor(examined: Mapping[str, Any]) -> None:
     for row in examined["rows"]:
         fix = f"  -> {row['fix']}" if row["fix"] else ""
         status = f"[{styles[row['status']]}]{row['status']:7}[/]"
-        Console().print(f"{status} {row['name']}: {escape(str(row['value']))}{escape(fix)}", highlight=False)
+        _console().print(f"{status} {row['name']}: {escape(str(row['value']))}{escape(fix)}", highlight=False)
 
 
 def show_tour(toured: Mapping[str, Any]) -> None:
     """What `wald demo` ends with."""
     for title, rows in toured["tables"].items():
         show_comparison({"rows": rows}, title=title)
-    console = Console(highlight=False)
+    console = _console()
     for figure in toured["figures"]:
         console.print(f"figure: {figure}", soft_wrap=True)
     console.print(f"{toured['runs']} runs are in {toured['store']}: wald list", soft_wrap=True)
@@ -129,7 +129,13 @@ def show_tour(toured: Mapping[str, Any]) -> None:
 
 def show_line(told: Mapping[str, Any]) -> None:
     """A small mapping on one line."""
-    Console(highlight=False).print(escape(_pairs(told)), soft_wrap=True)
+    _console().print(escape(_pairs(told)), soft_wrap=True)
+
+
+def _console() -> Console:
+    """Standard output; wide where it is no terminal, so that a file or a pipe gets whole lines."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=200)
 
 
 def _table(*columns: str, title: str | None = None) -> Table:

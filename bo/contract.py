@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from bo.space import Parameters, Space
 from surrogates.errors import UsageError
@@ -84,6 +84,7 @@ class Trial:
         return self.state in ("complete", "failed")
 
 
+@runtime_checkable
 class Strategy(Protocol):
     """A way to choose the next points: a pure function of the log and a small state.
 
@@ -120,6 +121,7 @@ class Strategy(Protocol):
         ...
 
 
+@runtime_checkable
 class Evaluate(Protocol):
     """The objective of a problem."""
 

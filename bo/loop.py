@@ -54,8 +54,9 @@ def optimise(
                     queue = queue or ([] if flying else _reclaimed(study))
                     if not queue:
                         break
-                    trial = queue.pop(0)
+                    trial = queue[0]  # stays there until it flies: an interrupt may come now
                     flying[trial.number] = (trial, executor.submit(*_call(objective, trial)))
+                    queue.pop(0)
                 if not flying:
                     return
                 wait([future for _, future in flying.values()])

@@ -37,6 +37,7 @@ Array = NDArray[np.float64]
 
 _GRID = 2.0**40
 _WIDEST_INTEGER = 2**50
+_NARROWEST = 1e-12
 
 
 @dataclasses.dataclass(frozen=True)
@@ -260,10 +261,12 @@ class Space:
         """The distinct candidates with their columns, or None. Made once."""
         if self.candidates is None:
             return None
-        distinct = {self.key(row): row for row in reversed(self.candidates)}
-        rows = list(reversed(distinct.values()))
-        index = {key: position for position, key in enumerate(reversed(distinct))}
-        return Pool(rows, self.encode(rows), index)
+        rows: dict[str, Parameters] = {}
+        for row in self.candidates:
+            rows.setdefault(self.key(row), row)
+        distinct = list(rows.values())
+        index = {key: position for position, key in enumerate(rows)}
+        return Pool(distinct, self.encode(distinct), index)
 
     @property
     def inputs(self) -> Inputs:
@@ -395,6 +398,12 @@ def _bounds(low: float, high: float, *, log: bool) -> tuple[float, float]:
         raise UsageError(f"a log scale expected low > 0, got low={low!r}; raise it or drop log")
     if not math.isfinite(float(high) - float(low)):
         raise UsageError(f"expected a finite range, got low={low!r}, high={high!r}")
+    ends = (math.log(low), math.log(high)) if log else (low, high)
+    if ends[1] - ends[0] <= _NARROWEST * max(abs(ends[0]), abs(ends[1])):
+        raise UsageError(
+            f"expected bounds that floating point tells apart, got low={low!r}, high={high!r}; "
+            "search the offset from low instead"
+        )
     return float(low), float(high)
 
 

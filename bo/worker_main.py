@@ -5,8 +5,8 @@ Started by path from `bo/workers.py`, and imports nothing of ours: inside the us
 
 Messages are bytes with a length in front, over one inherited socket. Parent to worker: first the
 search path, our folder and our packages' names; then requests, `(key, callable or None, arguments,
-owned)`, the callable once per key. Worker to parent: `S` the evaluation starts, all is loaded; `R` a
-result; `E` an exception.
+owned)`, the callable once per key. Worker to parent: `S` the evaluation starts, all is loaded;
+`R` a result; `E` an exception.
 """
 
 import glob

@@ -1,7 +1,4 @@
-"""Where objectives are evaluated: in the calling process, or in worker processes.
-
-An executor is anything with `submit(fn, *args)` that returns something with `done()` and
-`result()`: the two here, `concurrent.futures`, Dask, or Ray behind a few lines.
+"""Evaluation of objectives in worker processes, one crash or time limit at a time.
 
     with Workers(slots=4, timeout=60) as workers:
         futures = [workers.submit(objective, point) for point in points]
@@ -15,19 +12,19 @@ on while the caller computes the next point.
 
 import atexit
 import collections
-import concurrent.futures
 import contextlib
 import hashlib
 import math
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError, Future
 from multiprocessing import connection
 from types import MethodType
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, TypeVar
 
+from bo.executors import Executor, InProcess, Pending, wait
 from bo.worker_messages import by_name, dumps, loaded_error, owned_names, settle, traceback_of
 from bo.worker_process import Request, WorkerProcess, end, search_path
 from surrogates.errors import UsageError, WaldError
@@ -47,73 +44,6 @@ class WorkerDied(WaldError):
 
 class EvaluationTimeout(WaldError):
     """The evaluation outran its limit and was killed, with all processes that it started."""
-
-
-@runtime_checkable
-class Pending(Protocol):
-    """What `submit` returns."""
-
-    def done(self) -> bool:
-        """Whether `result` would return (or raise) at once."""
-        ...
-
-    def result(self) -> Any:
-        """The result, waited for; raises what the evaluation raised."""
-        ...
-
-
-@runtime_checkable
-class Executor(Protocol):
-    """Anything that evaluates."""
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any) -> Pending:
-        """Start (or queue) `fn(*args)`."""
-        ...
-
-
-P = TypeVar("P", bound=Pending)
-
-
-class InProcess:
-    """Evaluates at once, in the calling process.
-
-    Ctrl-C and other exits propagate from `submit`; ordinary exceptions wait in the future.
-    """
-
-    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> "Future[T]":
-        """Evaluate `fn(*args, **kwargs)`; the future is done when this returns."""
-        future: Future[T] = Future()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except Exception as error:  # noqa: BLE001 - the future carries it, whatever it is
-            future.set_exception(error)
-        return future
-
-
-def wait(futures: Iterable[P], timeout: int | float | None = None) -> list[P]:
-    """Wait until one of several futures is done.
-
-    Args:
-        futures: of any executor.
-        timeout: seconds; None waits for ever.
-
-    Returns:
-        All that are done, in the order given; none if the time ran out.
-    """
-    waited = list(futures)
-    standard = [future for future in waited if isinstance(future, Future)]
-    if len(standard) == len(waited):
-        concurrent.futures.wait(standard, timeout, concurrent.futures.FIRST_COMPLETED)
-        return [future for future in waited if future.done()]
-    limit = math.inf if timeout is None else time.monotonic() + timeout
-    pause = 0.001
-    while not (done := [future for future in waited if future.done()]):
-        left = limit - time.monotonic()
-        if left <= 0:
-            break
-        time.sleep(min(pause, left))  # foreign futures offer nothing to wait on
-        pause = min(2 * pause, 0.1)
-    return done
 
 
 class Workers:

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Bool, Float, Int64
 from torch import Generator, Tensor
@@ -44,6 +44,7 @@ class Outcome:
     best: Float[Tensor, " b"] | None = None
 
 
+@runtime_checkable
 class BanditProblem(Protocol):
     """Contexts and rewards. Its factory is called `factory(name, options, seed, device)`.
 
@@ -82,6 +83,7 @@ class BanditBatch:
     rewards: Float[Tensor, " b"]
 
 
+@runtime_checkable
 class BanditPolicy(Protocol):
     """Chooses arms. Its factory is called `factory(arms, options, device, dtype)`."""
 
@@ -125,6 +127,7 @@ class Steps:
     final_observations: Float[Tensor, "n d"]
 
 
+@runtime_checkable
 class Environments(Protocol):
     """n copies of an environment, stepped together.
 
@@ -152,6 +155,7 @@ class Environments(Protocol):
         ...
 
 
+@runtime_checkable
 class AgentOptions(Protocol):
     """What the `Options` of every agent hold for the training loop, besides their own."""
 
@@ -166,6 +170,7 @@ class AgentOptions(Protocol):
         ...
 
 
+@runtime_checkable
 class Agent(Protocol):
     """A reinforcement learner. Its factory is called
 

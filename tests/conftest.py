@@ -1,4 +1,4 @@
-"""What all tests share: one thread, the folder of data sets, explicit device and dtype."""
+"""What all tests share: one thread, types checked as the code runs, the data, explicit tensors."""
 
 import os
 from collections.abc import Generator
@@ -7,10 +7,18 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch loads, so it stands before imports
 
 import pytest
+from jaxtyping import install_import_hook
 
 ROOT = Path(__file__).resolve().parent.parent
 EXPLICIT = ("surrogates", "rl", "contracts")
 """Folders of tests during which `surrogates` and `rl` must name the device and dtype of tensors."""
+
+# Shapes and types are checked at every call. In conftest, since the command-line option of jaxtyping
+# cannot say that an int is also a float, as annotations mean it.
+install_import_hook(
+    ["surrogates", "bo", "rl"],
+    "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
+)
 
 if "WALD_DATA" not in os.environ and (ROOT.parent / "shared" / "data").is_dir():
     os.environ["WALD_DATA"] = str(ROOT.parent / "shared" / "data")

@@ -13,14 +13,15 @@ The tables of hyperparameters are arrays (configurations, seeds); row r is the c
 import json
 import os
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from bo.contract import Goal, Problem
-from bo.problems.measurements import Input, Repeats, problem_of
-from bo.problems.table import numbers, read_frame, read_header
+from bo.problems.measurements import Input, problem_of
+from bo.problems.table import column_of, numbers, read_frame, read_header, statuses_of
 from surrogates.errors import UsageError
 from surrogates.options import option, options, unknown
 
@@ -141,7 +142,7 @@ def problem(name: str, options: Options) -> Problem:
     column, goal = _goal(table, options.goal, name)
     path = data_folder() / "blackbox" / table.file
     if not path.is_file():
-        raise UsageError(f"expected a table at {path}, got no file; set WALD_DATA to a folder with it")
+        raise UsageError(f"expected a table at {path}, got no file; set WALD_DATA to its folder")
     columns, outcomes, statuses, ordinals = (
         _read_grid(path) if path.suffix == ".npz" else _read_table(path, table, column)
     )
@@ -177,18 +178,16 @@ def _others(table: Table, goal: Goal) -> list[str]:
     return [f"other goals: {', '.join(others)}"] if others else []
 
 
-_Read = tuple[
-    dict[str, "pd.Series[Any]"], np.ndarray[Any, Any], "pd.Series[Any] | None", tuple[str, ...]
-]
+_Read = tuple[dict[str, pd.Series], NDArray[np.float64], pd.Series | None, tuple[str, ...]]
 
 
 def _read_table(path: Path, table: Table, column: str) -> _Read:
     apart = {*_REMARKS, *(found for found, _ in map(_column_and_goal, table.goals))}
     inputs = [name for name in read_header(path) if name not in apart]
     frame = read_frame(path, inputs=inputs, goals=[column])
-    outcomes = numbers(frame[column], column, path.name)[:, None]
-    statuses = frame["status"] if "status" in frame else None
-    return {name: frame[name] for name in inputs}, outcomes, statuses, table.ordinal
+    outcomes = numbers(column_of(frame, column), column, path.name)[:, None]
+    columns = {name: column_of(frame, name) for name in inputs}
+    return columns, outcomes, statuses_of(frame), table.ordinal
 
 
 def _read_grid(path: Path) -> _Read:

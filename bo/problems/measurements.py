@@ -1,16 +1,8 @@
-"""From columns of measurements to a problem over a finite pool; shared by every table of this folder.
+"""From columns of measurements to a problem over a finite pool; shared by every table.
 
 The distinct rows of the input columns are the pool (`space.candidates`, in the order of the
 table). Rows with equal inputs are repeats: their mean is returned, or one of them is drawn by the
 seed of the evaluation. A row whose goal is empty is a failed evaluation.
-
-What an input is where its type is not given:
-
-- text: a choice (levels in alphabetical order);
-- true and false, or only 0 and 1: a boolean;
-- whole numbers with at most 20 levels: an ordinal;
-- other numbers: a real from the least to the greatest value;
-- a single value, whatever the type: fixed.
 
 The optimum is the best mean in the table, also where repeats are drawn (a lucky draw may beat it).
 
@@ -18,7 +10,6 @@ A goal on a log scale is optimised as `log10_NAME`, so that the outcome, the opt
 are all in decades; each evaluation also returns NAME itself, in the units of the table.
 """
 
-import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -28,43 +19,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bo.contract import Goal, Problem
-from bo.space import (
-    Parameter,
-    Parameters,
-    Space,
-    Value,
-    boolean,
-    choice,
-    fixed,
-    integer,
-    ordinal,
-    real,
-)
+from bo.problems.columns import Input, parameter_of
+from bo.space import Parameter, Parameters, Space, Value
 from surrogates.errors import DataError, UsageError
 
-MOST_LEVELS = 20
-"""Whole numbers with more levels are taken as a real."""
-
 Repeats = Literal["mean", "draw"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Input:
-    """What the user said about an input column; what is absent comes from the data.
-
-    Attributes:
-        type: `real`, `integer`, `ordinal`, `choice`, `boolean`, `fixed`, or "" (from the column).
-        low: least value (real, integer).
-        high: greatest value (real, integer).
-        log: search on a log scale (real, integer).
-        values: the levels in order (ordinal, choice); the value that rows must have (fixed).
-    """
-
-    type: Literal["real", "integer", "ordinal", "choice", "boolean", "fixed", ""] = ""
-    low: float | None = None
-    high: float | None = None
-    log: bool = False
-    values: tuple[Value, ...] = ()
 
 
 class Measurements:
@@ -135,14 +94,14 @@ class Measurements:
 
 def problem_of(
     name: str,
-    columns: Mapping[str, "pd.Series[Any]"],
+    columns: Mapping[str, pd.Series],
     inputs: Mapping[str, Input],
     outcomes: NDArray[np.float64],
     goal: Goal,
     *,
     log: bool = False,
     repeats: Repeats = "mean",
-    statuses: "pd.Series[Any] | None" = None,
+    statuses: pd.Series | None = None,
     notes: Sequence[str] = (),
 ) -> Problem:
     """A problem over the rows of a table.
@@ -167,7 +126,8 @@ def problem_of(
         parameters: dict[str, Parameter] = {}
         levels: dict[str, list[Value]] = {}
         for column, given in inputs.items():
-            parameters[column], levels[column] = _parameter(columns[column][kept], column, given)
+            found = columns[column].loc[kept].reset_index(drop=True)
+            parameters[column], levels[column] = parameter_of(found, column, given)
         groups, firsts = _groups(levels)
         table = list(zip(*levels.values(), strict=True))
         pool = [dict(zip(levels, table[first], strict=True)) for first in firsts.tolist()]
@@ -184,6 +144,9 @@ def problem_of(
             f"{name}: a log scale expected {goal.name} > 0, got {float(values.min()):g}; "
             'use scale = "linear"'
         )
+    told_statuses = None
+    if statuses is not None:
+        told_statuses = [str(status) for status in statuses.to_numpy()[kept][firsts]]
     shown = Goal(f"log10_{goal.name}", goal.direction) if log else goal
     objective = Measurements(
         space,
@@ -191,7 +154,7 @@ def problem_of(
         np.broadcast_to(groups[:, None], outcomes.shape)[measured],
         values,
         raw_name=goal.name if log else None,
-        statuses=None if statuses is None else [str(s) for s in statuses[kept].iloc[firsts]],
+        statuses=told_statuses,
         repeats=repeats,
     )
     best = np.nanmax(objective.means) if goal.sign > 0 else np.nanmin(objective.means)
@@ -207,7 +170,7 @@ def problem_of(
 
 
 def _kept(
-    columns: Mapping[str, "pd.Series[Any]"], inputs: Mapping[str, Input], rows: int
+    columns: Mapping[str, pd.Series], inputs: Mapping[str, Input], rows: int
 ) -> NDArray[np.bool_]:
     """Which rows have the values that the user fixed."""
     kept = np.ones(rows, dtype=np.bool_)
@@ -234,72 +197,6 @@ def _groups(levels: Mapping[str, list[Value]]) -> tuple[NDArray[np.int64], NDArr
     groups = frame.groupby(list(frame.columns), sort=False).ngroup().to_numpy(dtype=np.int64)
     # Groups are numbered in the order of their first rows.
     return groups, np.unique(groups, return_index=True)[1].astype(np.int64)
-
-
-def _parameter(
-    column: "pd.Series[Any]", name: str, given: Input
-) -> tuple[Parameter, list[Value]]:
-    values = _values(column, name)
-    levels = sorted(set(values))
-    kind = given.type or _kind(levels, given)
-    try:
-        if len(levels) == 1:
-            return fixed(levels[0]), values
-        if kind == "fixed":
-            raise UsageError(f"fixed expected one value, got {len(levels)}; give value = ...")
-        if kind in ("real", "integer"):
-            if isinstance(levels[0], (str, bool)):
-                raise UsageError(f"{kind} expected numbers, got {levels[0]!r}; use choice")
-            low = float(levels[0]) if given.low is None else given.low
-            high = float(levels[-1]) if given.high is None else given.high
-            if kind == "real":
-                return real(low, high, log=given.log), values
-            if not isinstance(levels[0], int):
-                raise UsageError("integer expected whole numbers, got fractions; use real")
-            return integer(int(low), int(high), log=given.log), values
-        if kind == "boolean":
-            if not all(level in (0, 1) for level in levels):
-                raise UsageError(f"boolean expected 0 and 1, got {levels[:3]}; use choice")
-            return boolean(), [bool(value) for value in values]
-        if kind == "ordinal" and not given.values and isinstance(levels[0], str):
-            raise UsageError("ordinal expected the texts in order, got none; give values = [...]")
-        return (ordinal if kind == "ordinal" else choice)(*(given.values or levels)), values
-    except UsageError as error:
-        raise UsageError(f"input {name}: {error}") from None
-
-
-def _kind(
-    levels: list[Value], given: Input
-) -> Literal["real", "ordinal", "choice", "boolean"]:
-    if isinstance(levels[0], str):
-        return "choice"
-    if given.log:
-        return "real"
-    if all(level in (0, 1) for level in levels):
-        return "boolean"
-    whole = isinstance(levels[0], int)
-    return "ordinal" if whole and len(levels) <= MOST_LEVELS else "real"
-
-
-def _values(column: "pd.Series[Any]", name: str) -> list[Value]:
-    """The cells as texts, booleans, whole numbers or numbers: all of one type."""
-    empty = column.isna().to_numpy(dtype=np.bool_)
-    if empty.any():
-        row = int(np.argmax(empty)) + 1
-        raise UsageError(f"input {name} expected a value in every row, got none in row {row}")
-    if pd.api.types.is_bool_dtype(column.dtype):
-        return [bool(cell) for cell in column]
-    if pd.api.types.is_numeric_dtype(column.dtype):
-        numbers = column.to_numpy(dtype=np.float64)
-        if not np.isfinite(numbers).all():
-            raise UsageError(f"input {name} expected finite numbers, got infinite ones")
-        if (numbers == np.floor(numbers)).all() and np.abs(numbers).max() <= 2.0**53:
-            return numbers.astype(np.int64).tolist()
-        return numbers.tolist()
-    cells = column.tolist()
-    if not all(isinstance(cell, str) for cell in cells):
-        raise UsageError(f"input {name} expected texts, numbers or booleans, got {column.dtype}")
-    return cells
 
 
 def _told(

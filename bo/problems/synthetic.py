@@ -156,9 +156,10 @@ def problem(name: str, options: Options) -> Problem:
     family, d = _parse(name)
     function = FUNCTIONS[family].make(d)
     booleans = FUNCTIONS[family].booleans(d)
+    bounds: list[list[float]] = torch.as_tensor(function.bounds).T.tolist()
     parameters: dict[str, Parameter] = {
         f"x{i}": boolean() if i < booleans else real(low, high)
-        for i, (low, high) in enumerate(function.bounds.T.tolist())
+        for i, (low, high) in enumerate(bounds)
     }
     maximised = not function.is_minimization_problem
     return Problem(

@@ -15,8 +15,8 @@ inputs and its goal:
 
 Types of inputs: real, integer (both with optional `low`, `high`, `log = true`), ordinal, choice or
 categorical (both with optional `values`, in order), boolean, fixed (with `value`, only the rows
-that have it count). What holds without a type, for repeats, failures and log scales is told in
-`bo/problems/measurements.py`. A column named `status`, where there is one, says why a row failed.
+that have it count). What holds without a type is told in
+`bo/problems/columns.py`, repeats, failures and log scales in `bo/problems/measurements.py`. A column named `status`, where there is one, says why a row failed.
 """
 
 import tomllib
@@ -24,13 +24,15 @@ import warnings
 import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from bo.contract import Goal, Problem
-from bo.problems.measurements import Input, Repeats, problem_of
+from bo.problems.columns import Input
+from bo.problems.measurements import Repeats, problem_of
 from surrogates.errors import NotInstalledError, UsageError
 from surrogates.options import option, options, unknown
 
@@ -54,13 +56,13 @@ class Options:
 
     repeats: str = option(
         "file",
-        "rows with equal inputs: average them, draw one by the evaluation's seed, or as in the file",
+        "rows with equal inputs: average, draw one by the evaluation's seed, or as in the file",
         choices=("file", "mean", "draw"),
     )
 
 
 def problem(name: str, options: Options) -> Problem:
-    """The problem of `table:FILE.toml`. Raises `UsageError` where a file is missing or malformed."""
+    """The problem of `table:FILE.toml`. Raises `UsageError` where a file is absent or malformed."""
     path = Path(name.removeprefix("table:"))
     told = _read_toml(path)
     _only_known(told, ("table", "repeats", "inputs", "goals"), f"key of {path.name}")
@@ -74,19 +76,19 @@ def problem(name: str, options: Options) -> Problem:
 
     frame = read_frame(path.parent / told["table"], inputs=list(given), goals=[column])
     described = [
-        _check_descriptors(key, table, frame[key], path)
+        _check_descriptors(key, table, column_of(frame, key), path)
         for key, table in inputs.items()
         if "descriptors" in table or "key" in table
     ]
     return problem_of(
         name,
-        {key: frame[key] for key in given},
+        {key: column_of(frame, key) for key in given},
         given,
-        numbers(frame[column], column, told["table"])[:, None],
+        numbers(column_of(frame, column), column, told["table"])[:, None],
         goal,
         log=log,
         repeats=_repeats(told, options, path),
-        statuses=frame[_STATUS] if _STATUS in frame and _STATUS not in given else None,
+        statuses=None if _STATUS in given else statuses_of(frame),
         notes=["descriptors are read but not used by any method yet"] if described else [],
     )
 
@@ -101,16 +103,16 @@ def read_frame(path: Path, *, inputs: list[str], goals: list[str]) -> pd.DataFra
     if path.suffix == ".parquet":
         frame = _read(path, lambda: pd.read_parquet(path))
         wanted = _wanted(frame.columns, [*inputs, *goals], path)
-        return frame[wanted].reset_index(drop=True)
+        return frame.loc[:, wanted].reset_index(drop=True)
     if not path.name.endswith((".csv", ".csv.gz")):
         raise UsageError(f"expected a csv, csv.gz or parquet file, got {path.name}; convert it")
     wanted = _wanted(read_header(path), [*inputs, *goals], path)
     missing = {name: _EMPTY if name in goals else [""] for name in wanted}
-    return _read(
+    # All columns are read: told which to use, pandas would pass over rows that are too long.
+    frame = _read(
         path,
         lambda: pd.read_csv(
             path,
-            usecols=wanted,
             index_col=False,
             encoding="utf-8-sig",  # tables saved by spreadsheets start with a mark
             low_memory=False,
@@ -119,6 +121,7 @@ def read_frame(path: Path, *, inputs: list[str], goals: list[str]) -> pd.DataFra
             na_values=missing,
         ),
     )
+    return frame.loc[:, wanted]
 
 
 def read_header(path: Path) -> list[str]:
@@ -138,9 +141,20 @@ def read_header(path: Path) -> list[str]:
     return [str(cell) for cell in row.iloc[0]]
 
 
-def numbers(column: "pd.Series[Any]", name: str, file: str) -> np.ndarray[Any, Any]:
+def column_of(frame: pd.DataFrame, name: str) -> pd.Series:
+    """One column."""
+    return cast(pd.Series, frame[name])
+
+
+def statuses_of(frame: pd.DataFrame) -> pd.Series | None:
+    """The column `status`, where there is one."""
+    return column_of(frame, _STATUS) if _STATUS in frame else None
+
+
+def numbers(column: pd.Series, name: str, file: str) -> NDArray[np.float64]:
     """A goal column as numbers, NaN where it is empty."""
-    found = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    cells = column.to_numpy(dtype=object, na_value=np.nan)
+    found = np.asarray(pd.to_numeric(cells, errors="coerce"), dtype=np.float64)
     bad = np.isnan(found) & column.notna().to_numpy(dtype=np.bool_)
     if bad.any():
         row = int(np.argmax(bad))
@@ -156,7 +170,7 @@ def _read(path: Path, reader: Any) -> pd.DataFrame:
         raise UsageError(f"expected a table at {path}, got no file; correct the path")
     try:
         with warnings.catch_warnings():
-            # Rows longer than the header are only warned of, and lose data.
+            # Where all rows are longer than the header, pandas only warns and drops cells.
             warnings.simplefilter("error", pd.errors.ParserWarning)
             return reader()
     except ImportError:
@@ -215,7 +229,9 @@ def _goal(goals: Mapping[str, dict[str, Any]], path: Path) -> tuple[str, Goal, b
     _only_known(table, ("direction", "scale"), f"key of [goals.{name}]")
     direction, scale = table.get("direction"), table.get("scale", "linear")
     if direction not in ("minimize", "maximize"):
-        raise UsageError(f'goal {name} expected direction "minimize" or "maximize", got {direction!r}')
+        raise UsageError(
+            f'goal {name} expected direction "minimize" or "maximize", got {direction!r}'
+        )
     if scale not in ("linear", "log"):
         raise UsageError(f'goal {name} expected scale "linear" or "log", got {scale!r}')
     return name, Goal(name, direction), scale == "log"
@@ -254,7 +270,7 @@ def _repeats(told: Mapping[str, Any], options: Options, path: Path) -> Repeats:
 
 
 def _check_descriptors(
-    name: str, table: Mapping[str, Any], column: "pd.Series[Any]", path: Path
+    name: str, table: Mapping[str, Any], column: pd.Series, path: Path
 ) -> str:
     file, key = table.get("descriptors"), table.get("key")
     if not isinstance(file, str) or not isinstance(key, str):

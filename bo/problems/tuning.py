@@ -1,10 +1,8 @@
 """`MODEL-DATA`: hyperparameters of scikit-learn models, cross-validated on its bundled data sets.
 
-| model | scikit-learn | space |
-|---|---|---|
-| svm | SVC, SVR | C, gamma, kernel, degree, scaling; epsilon for regression |
-| gbm | GradientBoostingClassifier, ...Regressor | rate, trees, depth, row and column shares, leaf size |
-| mlp | MLPClassifier, ...Regressor (Adam) | width, layers, alpha, learning rate, activation, batch size |
+- `svm` (SVC, SVR): C, gamma, kernel, degree, scaling; epsilon for regression.
+- `gbm` (GradientBoosting...): rate, trees, depth, leaf size, shares of rows and columns.
+- `mlp` (MLP..., Adam): width, layers, alpha, learning rate, activation, batch size.
 
 Classification minimises `error`, the share of held-out rows that are predicted wrongly;
 regression minimises `rmse`, the root of the mean squared error over all held-out rows, in the
@@ -15,7 +13,7 @@ a second or two; a fit that has not converged by then is scored as it is.
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -59,7 +57,7 @@ class Model(NamedTuple):
     """A model: its space and its estimator at a point."""
 
     space: Callable[[Data], dict[str, Parameter]]
-    make: Callable[[Parameters, Data, int, int], Any]
+    make: Callable[[Mapping[str, Any], Data, int, int], Any]
 
 
 def _svm_space(data: Data) -> dict[str, Parameter]:
@@ -75,7 +73,7 @@ def _svm_space(data: Data) -> dict[str, Parameter]:
     return space if data.classes else {**space, "epsilon": real(1e-3, 1.0, log=True)}
 
 
-def _svm(point: Parameters, data: Data, rows: int, seed: int) -> Any:
+def _svm(point: Mapping[str, Any], data: Data, rows: int, seed: int) -> Any:
     given = {key: value for key, value in point.items() if key != "scale"}
     # Unscaled polynomials may otherwise take hours.
     model = (SVC if data.classes else SVR)(**given, max_iter=data.iterations)
@@ -93,7 +91,7 @@ def _gbm_space(data: Data) -> dict[str, Parameter]:
     }
 
 
-def _gbm(point: Parameters, data: Data, rows: int, seed: int) -> Any:
+def _gbm(point: Mapping[str, Any], data: Data, rows: int, seed: int) -> Any:
     kind = GradientBoostingClassifier if data.classes else GradientBoostingRegressor
     return kind(**point, random_state=seed)
 
@@ -109,17 +107,18 @@ def _mlp_space(data: Data) -> dict[str, Parameter]:
     }
 
 
-def _mlp(point: Parameters, data: Data, rows: int, seed: int) -> Any:
-    model = (MLPClassifier if data.classes else MLPRegressor)(
-        hidden_layer_sizes=(int(point["width"]),) * int(point["layers"]),
-        activation=point["activation"],
-        alpha=point["alpha"],
-        learning_rate_init=point["learning_rate"],
-        batch_size=min(int(point["batch_size"]), rows),
-        max_iter=data.epochs,
-        random_state=seed,
-    )
-    return make_pipeline(StandardScaler(), model)
+def _mlp(point: Mapping[str, Any], data: Data, rows: int, seed: int) -> Any:
+    given: dict[str, Any] = {
+        "hidden_layer_sizes": (point["width"],) * point["layers"],
+        "activation": point["activation"],
+        "alpha": point["alpha"],
+        "learning_rate_init": point["learning_rate"],
+        "batch_size": min(point["batch_size"], rows),
+        "max_iter": data.epochs,
+        "random_state": seed,
+    }
+    kind = MLPClassifier if data.classes else MLPRegressor
+    return make_pipeline(StandardScaler(), kind(**given))
 
 
 DATA: dict[str, Data] = {
@@ -134,7 +133,7 @@ MODELS: dict[str, Model] = {
     "mlp": Model(_mlp_space, _mlp),
 }
 # Ten classes of trees take too long for a test problem.
-NAMES = [f"{model}-{data}" for model in MODELS for data in DATA if (model, data) != ("gbm", "digits")]
+NAMES = [f"{m}-{d}" for m in MODELS for d in DATA if (m, d) != ("gbm", "digits")]
 
 
 @options

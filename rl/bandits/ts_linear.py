@@ -15,7 +15,9 @@ matter, which are independent: K normals are drawn, not K vectors. Where arms sh
 once per environment and all arms are judged by the same draw. Contexts (b, K, d), arms (b,).
 
 Departs from the papers: with `noise_std` above 0 the noise is taken as known, as in Agrawal and
-Goyal, whose scale v it then is; no initial pulls, since the prior is proper.
+Goyal, whose scale v it then is; no initial pulls, since the prior is proper; the prior of the noise
+is weaker than LinFullPost's a0 = b0 = 6, which presumes noise of about 1 and explores for long where
+there is little.
 """
 
 import math
@@ -37,10 +39,10 @@ class Options:
 
     noise_std: float = option(0.0, "scale of the noise; 0: learnt", low=0.0, high=1e6)
     prior_precision: float = option(
-        0.25, "precision of a coefficient over the noise's", low=1e-9, high=1e9
+        1.0, "precision of a coefficient over the noise's", low=1e-9, high=1e9
     )
-    prior_shape: float = option(6.0, "a0 of the noise's InverseGamma prior", low=1e-3, high=1e9)
-    prior_scale: float = option(6.0, "b0 of the noise's InverseGamma prior", low=1e-9, high=1e9)
+    prior_shape: float = option(1.0, "a0 of the noise's InverseGamma prior", low=1e-3, high=1e9)
+    prior_scale: float = option(0.25, "b0 of the noise's InverseGamma prior", low=1e-9, high=1e9)
     intercept: bool = option(True, "add a constant to the context")
 
 

@@ -72,6 +72,8 @@ class TiedKernel(Kernel):
                 initial_value=prior.mode,
             ),
         )
+        self.ard_num_dims = len(groups)  # GPyTorch compares it with the columns of an input
+        self.ard_num_dims = None  # GPyTorch would insist on one length-scale per column
         self.matern = matern
         self.register_buffer("groups", groups)
 
@@ -132,8 +134,9 @@ def fit(
         "seconds": time.perf_counter() - began,
         "log_posterior": -float(result.fval) * train_X.shape[0],
         "iterations": float(result.step),
-        "noise_var": float(model.state.get("noise_var", math.nan)),
     }
+    if train_Yvar is None:
+        model.diagnostics["noise_var"] = float(model.state["noise_var"])
     return model
 
 

@@ -103,14 +103,14 @@ def test_readme_has_something_to_run() -> None:
     assert blocks((ROOT / "README.md").read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("module", WITH_EXAMPLES)
-def test_docstring_examples_run(
-    module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_docstring_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    found = doctest.testmod(importlib.import_module(module), optionflags=doctest.ELLIPSIS)
-    assert found.attempted
-    assert not found.failed
+    failed = [
+        module
+        for module in WITH_EXAMPLES
+        if doctest.testmod(importlib.import_module(module), optionflags=doctest.ELLIPSIS).failed
+    ]
+    assert not failed
 
 
 PAGE = """

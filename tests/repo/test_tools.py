@@ -1,5 +1,6 @@
 """Style and types, checked by the tools that `make lint` runs."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,11 +17,17 @@ def check(*command: str) -> None:
         text=True,
         check=False,
     )
-    assert result.returncode == 0, f"{' '.join(command)}\n{result.stdout}{result.stderr}"
+    assert result.returncode == 0, "\n".join(["", *findings(result.stdout), result.stderr])
+
+
+def findings(output: str) -> list[str]:
+    """The lines that name a place; those between them are details, for `make lint` to show."""
+    lines = [line.strip() for line in output.splitlines()]
+    return [line for line in lines if re.search(r":\d+:\d+", line)] or lines
 
 
 def test_ruff() -> None:
-    check("ruff", "check", "--no-cache", ".")
+    check("ruff", "check", "--no-cache", "--output-format=concise", ".")
 
 
 def test_basedpyright() -> None:

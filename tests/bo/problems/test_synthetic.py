@@ -42,7 +42,7 @@ def test_optimum(name: str) -> None:
     function = FUNCTIONS[family].make(len(made.space.parameters))
     assert made.optimum == pytest.approx(function.optimal_value, rel=1e-4, abs=1e-6)
     if name not in NO_OPTIMISERS:
-        for point in function.optimizers.tolist():
+        for point in torch.as_tensor(function.optimizers).tolist():
             assert value(name, point) == pytest.approx(made.optimum, rel=1e-4, abs=1e-4)
 
 

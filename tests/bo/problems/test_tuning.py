@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 
+from bo.contract import Problem
 from bo.problems.tuning import NAMES, Options, problem
 from bo.space import Parameters
 from surrogates.errors import UsageError
+from surrogates.options import build
 
 CHEAP: dict[str, Parameters] = {
     "svm": {"C": 10.0, "gamma": 0.01, "kernel": "rbf", "degree": 2, "scale": True},
@@ -28,12 +30,16 @@ CHEAP: dict[str, Parameters] = {
         "batch_size": 128,
     },
 }
-# Thrice the best constant prediction at least, or within 1.2 of the deviation of the target.
+# A constant prediction gives about 0.9, 0.37, 0.6 and 77.
 GOOD = {"digits": 0.2, "breast-cancer": 0.12, "wine": 0.2, "diabetes": 75.0}
 
 
+def made_of(name: str, **given: Any) -> Problem:
+    return problem(name, build(Options, given, owner=name))
+
+
 def evaluate(name: str, point: dict[str, Any] | None = None, seed: int = 0, **given: Any) -> float:
-    made = problem(name, Options(**given))
+    made = made_of(name, **given)
     cheap = dict(CHEAP[name.partition("-")[0]])
     if name == "svm-diabetes":
         cheap["epsilon"] = 0.1
@@ -44,24 +50,23 @@ def evaluate(name: str, point: dict[str, Any] | None = None, seed: int = 0, **gi
 
 @pytest.mark.parametrize("name", NAMES)
 def test_cheap_point(name: str) -> None:
-    made = problem(name, Options())
+    made = made_of(name)
     assert made.optimum is None
     assert made.goal.name == ("rmse" if name.endswith("diabetes") else "error")
     assert made.goal.direction == "minimize"
     assert 0 < evaluate(name) < GOOD[name.partition("-")[2]]
 
 
-@pytest.mark.parametrize("name", ["svm-wine", "gbm-wine", "mlp-wine"])
+@pytest.mark.parametrize("name", ["svm-diabetes", "gbm-diabetes", "mlp-diabetes"])
 def test_the_seed_matters_only_where_noisy(name: str) -> None:
     quiet = evaluate(name, seed=0)
     assert evaluate(name, seed=1) == quiet
-    noisy = {evaluate(name, {"learning_rate": 0.005} if name == "mlp-wine" else None,
-                      seed=seed, noisy=True) for seed in (1, 2, 3, 4, 2**63)}
+    noisy = {evaluate(name, seed=seed, noisy=True) for seed in (1, 2, 2**63)}
     assert len(noisy) > 1
 
 
 def test_same_seed_same_noise() -> None:
-    assert evaluate("mlp-wine", seed=5, noisy=True) == evaluate("mlp-wine", seed=5, noisy=True)
+    assert evaluate("gbm-wine", seed=5, noisy=True) == evaluate("gbm-wine", seed=5, noisy=True)
 
 
 def test_unconverged_fits_are_silent() -> None:
@@ -74,12 +79,13 @@ def test_diverging_network_is_silent() -> None:
 
 
 def test_rows_and_folds_change_the_score() -> None:
-    values = {evaluate("gbm-wine"), evaluate("gbm-wine", folds=5), evaluate("gbm-wine", rows=100)}
+    settings: list[dict[str, Any]] = [{}, {"folds": 5}, {"rows": 100}]
+    values = {evaluate("svm-diabetes", **given) for given in settings}
     assert len(values) == 3
 
 
 def test_travels_to_a_worker() -> None:
-    made = problem("svm-wine", Options())
+    made = made_of("svm-wine")
     point = made.space.check(CHEAP["svm"])
     again = pickle.loads(pickle.dumps(made))
     assert again.evaluate(point, seed=0) == made.evaluate(point, seed=0)
@@ -88,7 +94,7 @@ def test_travels_to_a_worker() -> None:
 @pytest.mark.parametrize("rows", [10, 5000])
 def test_bad_rows(rows: int) -> None:
     with pytest.raises(UsageError, match="60 to 178"):
-        problem("svm-wine", Options(rows=rows))
+        made_of("svm-wine", rows=rows)
 
 
 @pytest.mark.parametrize(
@@ -96,9 +102,9 @@ def test_bad_rows(rows: int) -> None:
 )
 def test_bad_options(given: dict[str, int], says: str) -> None:
     with pytest.raises(UsageError, match=says):
-        Options(**given)
+        made_of("svm-wine", **given)
 
 
 def test_unknown_name() -> None:
     with pytest.raises(UsageError, match="svm-digits"):
-        problem("svm-digit", Options())
+        made_of("svm-digit")

@@ -1,0 +1,261 @@
+"""What every BO method promises (`bo/contract.py`, `Strategy`): functions of a row.
+
+Each ask gets its generator as a study makes it: from the seed and the number of the next trial.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from bo.contract import Goal, Strategy, Trial
+from bo.methods import MODEL_BASED, make_strategy
+from bo.space import Parameters, Space, boolean, choice, fixed, integer, ordinal, real
+from surrogates.registry import Row
+from surrogates.seeds import derive_seed
+from tests.contracts.common import SEED, kept, no_global_draws
+from tests.contracts.rows import REDUCED, options_of
+
+GOAL = Goal("loss", "minimize")
+REAL = Space({"x": real(0.0, 1.0), "rate": real(1e-3, 1e3, log=True)})
+MIXED = Space(
+    {
+        "rate": real(1e-5, 1e-1, log=True),
+        "layers": integer(1, 5),
+        "width": integer(8, 512, log=True),
+        "batch": ordinal(16, 32, 64),
+        "optimiser": choice("adam", "sgd"),
+        "activation": choice("relu", "tanh", "gelu"),
+        "bias": boolean(),
+        "epochs": fixed(10),
+    }
+)
+ONE = Space({"x": real(-1.0, 1.0)})
+_TABLE = {"metal": choice("a", "b", "c"), "dose": ordinal(1, 2, 3, 4), "heat": real(0.0, 9.0)}
+POOL = Space(
+    _TABLE,
+    candidates=[
+        {"metal": metal, "dose": dose, "heat": 9.0 * heat}
+        for metal in "abc"
+        for dose in (1, 2, 3, 4)
+        for heat in (0.0, 1.0)
+    ],
+)
+SPACES = {"real": REAL, "mixed": MIXED, "one": ONE, "pool": POOL}
+DESIGN = 16
+"""Complete trials after which the initial design of every method is over."""
+
+
+def strategy(row: Row, space: Space, goal: Goal = GOAL, *, seed: int = SEED) -> Strategy:
+    """The method in a space, with reduced options where it has some."""
+    if row.factory == MODEL_BASED:
+        return make_strategy(row.name, space, goal, REDUCED.get(row.name, {}), seed)
+    return row.load()(space, goal, options_of(row), seed)
+
+
+def ask(
+    made: Strategy,
+    trials: Sequence[Trial],
+    n: int = 1,
+    *,
+    state: Mapping[str, Any] | None = None,
+    seed: int = SEED,
+) -> tuple[list[Parameters], Mapping[str, Any] | None]:
+    """Ask as a study does."""
+    generator = torch.Generator(device="cpu")
+    generator.manual_seed(derive_seed(seed, "ask", len(trials)))
+    return made.ask(trials, n, state=state, generator=generator)
+
+
+def points_of(space: Space, n: int) -> list[Parameters]:
+    """n points of a space, distinct in a pool."""
+    random = np.random.default_rng(SEED)
+    if space.pool is not None:
+        return [space.pool.rows[i] for i in random.permutation(len(space.pool.rows))[:n]]
+    return space.from_uniforms(random.random((n, len(space.free))))
+
+
+def log_of(
+    space: Space, *, complete: int = DESIGN, failed: int = 0, running: int = 0, scale: float = 1.0
+) -> list[Trial]:
+    """A trial log; the outcome is the squared distance of the columns from 0.3."""
+    total = complete + failed + running
+    points = points_of(space, total)
+    losses = scale * ((space.encode(points) - 0.3) ** 2).sum(axis=1)
+    states = ["complete"] * complete + ["failed"] * failed + ["running"] * running
+    return [
+        Trial(
+            number,
+            point,
+            state,
+            values={GOAL.name: float(loss)} if state == "complete" else {},
+            reason="out of memory" if state == "failed" else None,
+        )
+        for number, (point, loss, state) in enumerate(zip(points, losses, states, strict=True))
+    ]
+
+
+def running(trials: Sequence[Trial], points: Sequence[Parameters]) -> list[Trial]:
+    """The log with more trials under evaluation."""
+    more = enumerate(points, start=len(trials))
+    return [*trials, *(Trial(number, point, "running") for number, point in more)]
+
+
+def assert_new(space: Space, trials: Sequence[Trial], points: Sequence[Parameters], n: int) -> None:
+    """n valid points, distinct among themselves and from all of the log."""
+    assert len(points) == n
+    for point in points:
+        assert space.check(point) == point
+        assert list(point) == list(space.parameters)
+        if space.pool is not None:
+            assert space.key(point) in space.pool.index
+    keys = [space.key(point) for point in [*(t.parameters for t in trials), *points]]
+    assert len(set(keys[len(trials) :]) - set(keys[: len(trials)])) == n
+
+
+def check_first_points_are_valid_and_distinct(row: Row) -> None:
+    for space in SPACES.values():
+        points, _ = ask(strategy(row, space), [], 3)
+        assert_new(space, [], points, 3)
+
+
+def check_points_in_a_real_space_are_valid_and_new(row: Row) -> None:
+    _asks_for_three(row, REAL)
+
+
+def check_points_in_a_mixed_space_are_valid_and_new(row: Row) -> None:
+    _asks_for_three(row, MIXED)
+
+
+def check_points_of_one_parameter_are_valid_and_new(row: Row) -> None:
+    _asks_for_three(row, ONE)
+
+
+def check_points_in_a_pool_are_unseen_rows(row: Row) -> None:
+    _asks_for_three(row, POOL)
+
+
+def _asks_for_three(row: Row, space: Space) -> None:
+    """Failed and pending trials in the log."""
+    trials = log_of(space, failed=1, running=1)
+    points, _ = ask(strategy(row, space), trials, 3)
+    assert_new(space, trials, points, 3)
+
+
+def check_pending_points_are_not_asked_again(row: Row) -> None:
+    for space in (MIXED, POOL):
+        trials = log_of(space)
+        made = strategy(row, space)
+        first, state = ask(made, trials)
+        second, _ = ask(made, running(trials, first), state=state)
+        assert_new(space, running(trials, first), second, 1)
+
+
+def check_points_under_evaluation_move_the_next_one_away(row: Row) -> None:
+    # Only where it is declared: others may come near again, if never to the same point.
+    if "pending" not in row.capabilities:
+        return
+    trials = log_of(ONE)
+    made = strategy(row, ONE)
+    (first,), state = ask(made, trials)
+    (second,), _ = ask(made, running(trials, [first]), state=state)
+    assert abs(float(first["x"]) - float(second["x"])) > 1e-4
+
+
+def check_failed_trials_are_no_end(row: Row) -> None:
+    logs = {
+        "all failed": log_of(REAL, complete=0, failed=3),
+        "one complete": log_of(REAL, complete=1, failed=2),
+        "half failed": log_of(REAL, failed=DESIGN),
+    }
+    for trials in logs.values():
+        points, _ = ask(strategy(row, REAL), trials)
+        assert_new(REAL, trials, points, 1)
+
+
+def check_same_log_state_and_seed_give_the_same_points(row: Row) -> None:
+    for space in (MIXED, POOL):
+        trials = log_of(space, running=1)
+        one, other = ask(strategy(row, space), trials, 2), ask(strategy(row, space), trials, 2)
+        assert _text(one[0]) == _text(other[0])
+
+
+def check_another_seed_gives_other_points(row: Row) -> None:
+    points = [ask(strategy(row, REAL, seed=seed), [], 3, seed=seed)[0] for seed in (1, 2)]
+    assert _text(points[0]) != _text(points[1])
+
+
+def check_asking_changes_nothing(row: Row) -> None:
+    made = strategy(row, REAL)
+    trials = log_of(REAL, failed=1)
+    before = kept(trials)
+    first, state = ask(made, trials)
+    copied = kept(state)
+    ask(made, running(trials, first), state=state)
+    assert trials == before, "an ask must not change the log"
+    assert state == copied, "an ask must not change the state that it is given"
+    assert _text(ask(made, trials)[0]) == _text(first), "an ask must not depend on earlier asks"
+
+
+def check_state_is_json_and_means_the_same_after_a_restart(row: Row) -> None:
+    trials = log_of(REAL)
+    made = strategy(row, REAL)
+    first, state = ask(made, trials)
+    travelled = json.loads(json.dumps(state, allow_nan=False))
+    later = running(trials, first)
+    here, _ = ask(made, later, state=state)
+    there, _ = ask(strategy(row, REAL), later, state=travelled)
+    assert _text(here) == _text(there)
+
+
+def check_a_pool_that_is_used_up_gives_fewer(row: Row) -> None:
+    assert POOL.pool is not None
+    size = len(POOL.pool.rows)
+    trials = log_of(POOL, complete=size - 2, failed=1)
+    assert_new(POOL, trials, ask(strategy(row, POOL), trials, 3)[0], 1)
+    assert ask(strategy(row, POOL), log_of(POOL, complete=size), 1)[0] == []
+
+
+def check_a_finite_space_that_is_used_up_still_gives_points(row: Row) -> None:
+    space = Space({"level": integer(1, 4), "flag": boolean()})
+    every = [{"level": level, "flag": flag} for level in (1, 2, 3, 4) for flag in (False, True)]
+    trials = [Trial(i, p, "complete", values={"loss": i / 7}) for i, p in enumerate(every * 2)]
+    (point,), _ = ask(strategy(row, space), trials)
+    assert space.check(point) == point
+
+
+def check_maximising_mirrors_minimising(row: Row) -> None:
+    trials = log_of(REAL)
+    mirrored = [
+        dataclasses.replace(t, values={GOAL.name: -t.values[GOAL.name]}) for t in trials
+    ]
+    down, _ = ask(strategy(row, REAL), trials)
+    up, _ = ask(strategy(row, REAL, Goal(GOAL.name, "maximize")), mirrored)
+    assert _text(down) == _text(up)
+
+
+def check_equal_and_enormous_outcomes_are_no_end(row: Row) -> None:
+    for scale in (0.0, 1e12):
+        trials = log_of(REAL, scale=scale)
+        points, _ = ask(strategy(row, REAL), trials)
+        assert_new(REAL, trials, points, 1)
+
+
+def check_nothing_is_drawn_from_global_generators(row: Row) -> None:
+    trials = log_of(MIXED, running=1)
+    ask(strategy(row, MIXED), [])  # imports may draw
+    with no_global_draws():
+        ask(strategy(row, MIXED), trials)
+
+
+def check_note_is_one_line_or_none(row: Row) -> None:
+    note = strategy(row, REAL).note
+    assert note is None or (note and "\n" not in note)
+
+
+def _text(points: Sequence[Parameters]) -> str:
+    """Bit for bit, types included."""
+    return repr([list(point.items()) for point in points])
