@@ -324,7 +324,7 @@ def _records(spec: RunSpec, state: Mapping[str, Any] | None) -> Iterator[Record]
         options=dict(spec.options),
         seed=spec.seed,
         budget=spec.budget,
-        device=spec.device,
+        device=torch.device(spec.device),
         state=None if state is None else dict(state),
     )
 

@@ -145,7 +145,6 @@ class Store:
                 f"expected a store of schema version {trial_log.SCHEMA_VERSION} at {self.url}, "
                 f"got {version}; `wald doctor --migrate` brings it up to date"
             )
-        self.has_runs = sa.inspect(connection).has_table(runs.name)
 
     # Runs
 

@@ -111,20 +111,29 @@ def open_database(url: str | None, *, create: bool = True) -> sa.Engine:
     Raises:
         StoreError: absent (with `create=False`), unreadable, not a database, of another version.
     """
-    engine = _engine(url, create=create)
-    with store_errors(url):
-        with engine.connect() as connection:
-            found = _version(connection)
+    found = None
+    if url is not None and not (create and is_missing(url)):
+        found = _known_version(url)  # looks without touching: a store of another kind stays as it is
         if found is None and not create:
             raise StoreError(f"expected a store at {url}, got a database without wald's tables")
-        if found is None:
-            found = _create(engine)
-        if found > SCHEMA_VERSION:
-            raise StoreError(
-                f"expected a store of schema version {SCHEMA_VERSION} at {url}, got {found}: "
-                "it was written by a newer wald; upgrade wald, or name another --store"
-            )
+    engine = _engine(url, create=create)
+    if found is None:
+        with store_errors(url):
+            _create(engine)
     return engine
+
+
+def _known_version(url: str) -> int | None:
+    engine = _engine(url, create=False)
+    with store_errors(url), engine.connect() as connection:
+        found = _version(connection)
+    engine.dispose()
+    if found is not None and found > SCHEMA_VERSION:
+        raise StoreError(
+            f"expected a store of schema version {SCHEMA_VERSION} at {url}, got {found}: "
+            "it was written by a newer wald; upgrade wald, or name another --store"
+        )
+    return found
 
 
 def _engine(url: str | None, *, create: bool) -> sa.Engine:

@@ -84,11 +84,11 @@ def build(cls: type[_Class], given: Mapping[str, Any], *, owner: str) -> _Class:
     Raises:
         UsageError: an unknown name (the nearest one is suggested) or a value out of bounds.
     """
-    names = [field.name for field in dataclasses.fields(cls)]  # pyright: ignore[reportArgumentType]
+    fields = {f.name: f for f in dataclasses.fields(cls)}  # pyright: ignore[reportArgumentType]
     for name in given:
-        if name not in names:
-            raise UsageError(unknown(f"option of {owner}", name, names))
-    return cls(**given)
+        if name not in fields:
+            raise UsageError(unknown(f"option of {owner}", name, fields))
+    return cls(**{name: _convert(value, fields[name]) for name, value in given.items()})
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> str:

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 EXPLICIT = ("surrogates", "rl", "contracts")
 """Folders of tests during which `surrogates` and `rl` must name the device and dtype of tensors."""
 
-# Shapes and types are checked at every call. In conftest, since the command-line option of jaxtyping
+# Shapes and types are checked at every call. Here, since the command-line option of jaxtyping
 # cannot say that an int is also a float, as annotations mean it.
 install_import_hook(
     ["surrogates", "bo", "rl"],

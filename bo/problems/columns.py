@@ -2,8 +2,7 @@
 
 What an input is where its type is not given:
 
-- text: a choice (levels in alphabetical order); where half of them are
-  numbers, an error;
+- text: a choice (levels in alphabetical order); where half of them are numbers, an error;
 - true and false, or only 0 and 1: a boolean;
 - whole numbers with at most 20 levels: an ordinal;
 - other numbers: a real from the least to the greatest value;
@@ -42,9 +41,7 @@ class Input:
     values: tuple[Value, ...] = ()
 
 
-def parameter_of(
-    column: pd.Series, name: str, given: Input
-) -> tuple[Parameter, list[Value]]:
+def parameter_of(column: pd.Series, name: str, given: Input) -> tuple[Parameter, list[Value]]:
     """The parameter of an input column, and the value of every row in its type.
 
     Raises:
@@ -81,9 +78,7 @@ def parameter_of(
         raise UsageError(f"input {name}: {error}") from None
 
 
-def _kind(
-    levels: list[Value], given: Input
-) -> Literal["real", "ordinal", "choice", "boolean"]:
+def _kind(levels: list[Value], given: Input) -> Literal["real", "ordinal", "choice", "boolean"]:
     if isinstance(levels[0], str):
         return "choice"
     if given.log:

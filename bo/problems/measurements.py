@@ -120,9 +120,8 @@ def problem_of(
     Raises:
         UsageError: the columns do not fit their types, or nothing was measured.
     """
-    kept = _kept(columns, inputs, len(outcomes))
-    outcomes = outcomes[kept]
     try:
+        kept = _kept(columns, inputs, len(outcomes))
         parameters: dict[str, Parameter] = {}
         levels: dict[str, list[Value]] = {}
         for column, given in inputs.items():
@@ -135,6 +134,7 @@ def problem_of(
     except UsageError as error:
         raise UsageError(f"{name}: {error}") from None
 
+    outcomes = outcomes[kept]
     measured = np.isfinite(outcomes)
     values = outcomes[measured].astype(np.float64)
     if not len(values):
@@ -176,7 +176,7 @@ def _kept(
     kept = np.ones(rows, dtype=np.bool_)
     for name, given in inputs.items():
         if given.type == "fixed" and given.values:
-            matching = (columns[name] == given.values[0]).to_numpy(dtype=np.bool_)
+            matching = np.asarray((columns[name] == given.values[0]).fillna(False), dtype=np.bool_)
             if not matching.any():
                 raise UsageError(
                     f"expected rows with {name} = {given.values[0]!r}, got none; "

@@ -15,8 +15,9 @@ inputs and its goal:
 
 Types of inputs: real, integer (both with optional `low`, `high`, `log = true`), ordinal, choice or
 categorical (both with optional `values`, in order), boolean, fixed (with `value`, only the rows
-that have it count). What holds without a type is told in
-`bo/problems/columns.py`, repeats, failures and log scales in `bo/problems/measurements.py`. A column named `status`, where there is one, says why a row failed.
+that have it count). `bo/problems/columns.py` tells what a column is without a type,
+`bo/problems/measurements.py` what holds for repeats, failures and log scales. A column named
+`status`, where there is one, says why a row failed.
 """
 
 import tomllib

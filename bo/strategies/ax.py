@@ -69,15 +69,20 @@ class AxDefault:
             points = first_points(self.space, self.goal, self.seed, trials, n_initial)
         if n_initial == n:
             return points, {"diagnostics": {"model": "Sobol"}}
-        proposed, model = self.bridge.suggest(
-            self.space,
-            self.goal,
-            trials,
-            n - n_initial,
-            pending=points,
-            seed=int(drawn),
-            deduplicate=math.isinf(self.space.size),
-        )
+        known = {self.space.key(point) for point in [*seen, *points]}
+        if len(known) + n - n_initial > self.space.size:  # Ax refuses a space that is used up
+            proposed = first_points(self.space, self.goal, self.seed, trials, n)[n_initial:]
+            model = "Sobol"
+        else:
+            proposed, model = self.bridge.suggest(
+                self.space,
+                self.goal,
+                trials,
+                n - n_initial,
+                pending=points,
+                seed=int(drawn),
+                deduplicate=math.isinf(self.space.size),
+            )
         for point in proposed:
             points += _unseen(self.space, [*seen, *points], point, generator)
         return points, {"diagnostics": {"model": model}}

@@ -38,6 +38,7 @@ from surrogates.inputs import Inputs
 from surrogates.options import option, options
 
 _SHORTEST_LENGTHSCALE = 2.5e-2
+_TOLERANCE = 1e-7  # relative, of the log posterior per observation
 
 
 @options
@@ -127,7 +128,9 @@ def fit(
         # What these two say, an iteration limit or jitter on the diagonal, stands in diagnostics.
         warnings.simplefilter("ignore", OptimizationWarning)
         warnings.simplefilter("ignore", NumericalWarning)
-        result = fit_gpytorch_mll_scipy(mll, options={"maxiter": options.max_iterations})
+        result = fit_gpytorch_mll_scipy(
+            mll, options={"maxiter": options.max_iterations, "ftol": _TOLERANCE}
+        )
     mll.eval()
     model.state = _mode(model)
     model.diagnostics = {

@@ -261,11 +261,15 @@ def test_a_known_point_gives_way_to_the_nearest_new_one() -> None:
         assert len({space.key(point) for point in points} - known) == 3
         gap = np.abs(space.encode(points) - space.encode([trials[0].parameters]))
         assert gap.sum(axis=1).max() < 0.7
-    everything = small.decode(np.array([[(k + 0.5) / 6, f] for k in range(6) for f in (0.0, 1.0)]))
-    trials = [Trial(i, p, "complete", {"loss": 1.0}) for i, p in enumerate(everything)]
-    strategy = AxDefault(small, LOSS, Options(initial=5), seed=0)
-    strategy.bridge = Echo(everything[0])
-    assert strategy.ask(trials, 1, state=None, generator=generator(0))[0] == [everything[0]]
+
+
+def test_a_space_that_is_used_up_still_gets_a_point() -> None:
+    space = Space({"k": integer(1, 3), "flag": boolean()})
+    everything = space.decode(np.array([[(k + 0.5) / 3, f] for k in range(3) for f in (0.0, 1.0)]))
+    trials = [Trial(i, p, "complete", {"loss": 1.0 + i}) for i, p in enumerate(everything)]
+    points, _ = ask(space, trials, 2)
+    assert [space.check(point) for point in points] == points
+    assert len(points) == 2
 
 
 def test_too_many_values_of_a_choice_are_refused() -> None:

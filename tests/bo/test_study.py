@@ -66,13 +66,13 @@ def test_mixed_space_improves_on_random():
     def loss(p):
         return (math.log10(p["lr"]) + 3) ** 2 + (p["layers"] - 3) ** 2 + (p["act"] != "gelu") * 2
 
-    found = [bo.minimize(loss, MIXED, 30, seed=s, callback=quiet).best_value for s in range(3)]
+    found = bo.minimize(loss, MIXED, 24, seed=0, callback=quiet).best_value
     chance = [
-        bo.minimize(loss, MIXED, 30, seed=s, method="random", callback=quiet).best_value
-        for s in range(3)
+        bo.minimize(loss, MIXED, 24, seed=s, method="random", callback=quiet).best_value
+        for s in range(20)
     ]
-    assert np.median(found) < np.median(chance)
-    assert np.median(found) < 0.1
+    assert found is not None
+    assert found < np.quantile(chance, 0.25)
 
 
 @pytest.mark.parametrize("method", ["random", "sobol", "gp-map"])
@@ -229,7 +229,7 @@ def test_the_objective_may_take_the_trial():
     ("call", "told"),
     [
         (lambda s: s.tell(7, 1.0), "got number 7; it has 1"),
-        (lambda s: s.tell(0, {"value": None}), "expected a number"),
+        (lambda s: s.tell(0, {}), "expected a value for 'value', got one for nothing"),
         (lambda s: s.tell(0, {"other": 1.0}), "expected a value for 'value'"),
         (lambda s: s.ask(0), "at least 1"),
         (lambda s: s.add({"x": 99, "y": 0}, 1.0), "parameter x expected"),
@@ -298,8 +298,8 @@ def test_a_small_finite_space_is_searched_whole_before_anything_repeats():
     space = {"a": bo.choice(*"abc"), "b": bo.boolean()}
     study = bo.Study(space, method="gp-map", seed=0)
     study.run(lambda p: "abc".index(p["a"]) + p["b"], 14, callback=quiet)
-    first = {(t.parameters["a"], t.parameters["b"]) for t in study.trials[4:]}
-    assert len(first) == 6
+    first = {(t.parameters["a"], t.parameters["b"]) for t in study.trials[:10]}
+    assert len(first) == 6  # the design of 4 may repeat itself, the model may not
     assert study.best is not None
     assert study.best.parameters == {"a": "a", "b": False}
 

@@ -49,7 +49,9 @@ def wave(
     return Data(X, 50.0 + 8.0 * (clean + 0.05 * noise))
 
 
-def fitted(row: Row, data: Data, *, inputs: Inputs | None = None, seed: int = 0, **more: Any) -> Any:
+def fitted(
+    row: Row, data: Data, *, inputs: Inputs | None = None, seed: int = 0, **more: Any
+) -> Any:
     """The row's model of some data."""
     return row.load()(
         data.X,
@@ -111,7 +113,7 @@ def check_batches_predict_what_single_points_do(row: Row, device: torch.device) 
         for index in itertools.product(range(2), range(3)):
             alone = model.posterior(X[index])
             torch.testing.assert_close(together.mean[index], alone.mean, rtol=1e-6, atol=1e-6)
-            torch.testing.assert_close(together.variance[index], alone.variance, rtol=1e-5, atol=1e-8)
+            torch.testing.assert_close(together.variance[index], alone.variance, rtol=1e-5, atol=0)
 
 
 def check_dtype_and_device_are_those_of_the_data(row: Row, device: torch.device) -> None:
@@ -408,10 +410,9 @@ def check_bad_data_is_refused_with_a_message(row: Row, device: torch.device) -> 
     # Users run without the shape checks of the tests, which would come first here.
     fit = inspect.unwrap(row.load())
     settings: dict[str, Any] = {"inputs": Inputs.reals(2), "options": options_of(row)}
-    for what, data in bad.items():
+    for data in bad.values():
         with pytest.raises(DataError, match="expected .*got"):
             fit(data.X, data.Y, generator=generator("bad"), **settings)
-            pytest.fail(f"accepted: {what}")
     with pytest.raises(DataError, match="expected .*got"):
         fit(X, Y, torch.full_like(Y, math.nan), generator=generator("bad"), **settings)
 

@@ -21,13 +21,17 @@ def generator(*use: object, device: torch.device | str = "cpu") -> Generator:
     return Generator(device=device).manual_seed(derive_seed(SEED, *use))
 
 
-def uniform(*shape: int, use: object, device: torch.device, dtype: torch.dtype = torch.float64) -> Tensor:
+def uniform(
+    *shape: int, use: object, device: torch.device, dtype: torch.dtype = torch.float64
+) -> Tensor:
     """Uniform numbers in [0, 1), the same on every device."""
     drawn = torch.rand(*shape, generator=generator(use), dtype=torch.float64, device="cpu")
     return drawn.to(device=device, dtype=dtype)
 
 
-def normal(*shape: int, use: object, device: torch.device, dtype: torch.dtype = torch.float64) -> Tensor:
+def normal(
+    *shape: int, use: object, device: torch.device, dtype: torch.dtype = torch.float64
+) -> Tensor:
     """Standard normal numbers, the same on every device."""
     drawn = torch.randn(*shape, generator=generator(use), dtype=torch.float64, device="cpu")
     return drawn.to(device=device, dtype=dtype)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from surrogates.registry import Row
-from tests.contracts.rows import CAPABILITIES, catalog, example, given
+from tests.contracts.rows import CAPABILITIES, SLOW, catalog, example, given
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -26,11 +26,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         kind = metafunc.module.KIND
         more = [given(text) for text in metafunc.config.getoption("row", default=[])]
         found = catalog(kind) + [row for given_kind, row in more if given_kind == kind]
-        metafunc.parametrize("row", found, ids=[row.name for row in found])
+        metafunc.parametrize("row", [_marked(row) for row in found], ids=[row.name for row in found])
     if "device" in metafunc.fixturenames:
         devices: list[Any] = [torch.device("cpu")]
         devices.append(pytest.param(torch.device("cuda"), marks=pytest.mark.gpu))
         metafunc.parametrize("device", devices, ids=["cpu", "cuda"], indirect=True)
+
+
+def _marked(row: Row) -> Any:
+    return pytest.param(row, marks=pytest.mark.slow) if row.name in SLOW else row
 
 
 @pytest.fixture

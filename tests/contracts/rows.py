@@ -32,6 +32,7 @@ KINDS = {
 }
 """What `--row` may name, and the kind that such a row has in its catalog."""
 
+_DATA_SETS = ("australian", "car", "phoneme", "segment")
 _SURROGATE = {"joint", "gradients", "fantasies", "categorical", "multi-output", "paths"}
 CAPABILITIES = {
     "surrogate": _SURROGATE,
@@ -45,12 +46,15 @@ CAPABILITIES = {
 """The words that a row of each kind may declare."""
 
 REDUCED: dict[str, dict[str, Any]] = {
-    "bo.problems.tuning:problem": {"rows": 60},
+    "bo.problems.tuning:problem": {"rows": 150},
     "rl.agents.dqn:agent": {"start": 32, "batch": 8, "replay": 64, "width": 16},
     "rl.environments.cartpole:environments": {"time_limit": 15},
     "rl.environments.classic:environments": {"time_limit": 15},
 }
 """By factory, options under which the checks are quick; whoever is quick already needs none."""
+
+SLOW = {"blackbox/hpolib-slice", *(f"blackbox/hpobench-{d}" for d in _DATA_SETS)}
+"""Rows that take seconds to load (tables of 30,000 rows and more); checked with `-m slow`."""
 
 
 def catalog(kind: str) -> list[Row]:

@@ -1,4 +1,4 @@
-"""Every BO method of the catalog keeps its contract: strategies, and surrogates under the default."""
+"""Every BO method of the catalog keeps its contract, surrogates under the default strategy too."""
 
 from typing import Any
 

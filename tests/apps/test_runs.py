@@ -1,0 +1,250 @@
+"""Runs as a user sees them: finish, fail, stop, interrupt, kill, resume, list, compare, export."""
+
+import csv
+import io
+import json
+import random
+import signal
+import sqlite3
+import time
+
+import pytest
+
+KEYS = {
+    "run_id",
+    "name",
+    "kind",
+    "problem",
+    "method",
+    "seed",
+    "state",
+    "steps",
+    "seconds",
+    "cpu_seconds",
+    "score",
+    "best",
+    "regret",
+    "trials",
+    "digest",
+    "metrics",
+    "diagnostics",
+    "versions",
+}
+RUNS = {
+    "bo": "run bo --problem branin --method gp-map --budget 14 --seed 3",
+    "bandit": "run bandit --problem digits --method ts-linear --budget 6000 --seed 3",
+    "rl": "run rl --problem cartpole --method dqn --budget 5000 --seed 3",
+}
+
+
+@pytest.mark.parametrize("kind", RUNS)
+def test_a_run_prints_the_object_and_repeats_itself(wald, kind):
+    first = wald.json(*RUNS[kind].split())
+    again = wald.json(*RUNS[kind].split(), "--store", "other.db")
+    assert set(first) >= KEYS
+    assert first["state"] == "finished"
+    assert first["digest"] == again["digest"]
+    assert first["run_id"] != again["run_id"]
+    other = wald.json(*RUNS[kind].replace("--seed 3", "--seed 4").split())
+    assert other["digest"] != first["digest"]
+    rows = wald.json("list")["rows"]
+    assert [row["run_id"] for row in rows] == [other["run_id"], first["run_id"]]
+    shown = wald.json("show", first["run_id"])
+    assert shown == first
+    assert wald.json("resume", first["run_id"]) == first
+
+
+@pytest.mark.parametrize("kind", RUNS)
+def test_kill_and_resume_end_with_the_unbroken_runs_digest(wald, kind):
+    kill_and_resume(wald, kind, kills=3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", RUNS)
+def test_twenty_kills(wald, kind):
+    for repetition in range(20):
+        kill_and_resume(wald, kind, kills=1, store=f"s{repetition}.db")
+
+
+def kill_and_resume(wald, kind, *, kills, store="wald.db"):
+    whole = wald.json(*RUNS[kind].split(), "--store", "whole.db")
+    process = wald.start(*RUNS[kind].split(), "--store", store)
+    for _ in range(kills):
+        wait_for_run(wald, process, store)
+        time.sleep(random.uniform(0, 1.2 * whole["seconds"]))
+        process.kill()
+        process.communicate()
+        run_id, state, numbers = look(wald, store)
+        assert numbers == list(range(len(numbers)))
+        process = wald.start("resume", run_id, "--store", store, "--json")
+    out, err = process.communicate(timeout=300)
+    ended = json.loads(out)
+    assert process.returncode == 0, err
+    assert ended["state"] == "finished"
+    assert ended["digest"] == whole["digest"]
+    assert ended["steps"] == whole["steps"]
+    assert ended["score"] == whole["score"]
+    with sqlite3.connect(wald.folder / store) as connection:
+        found = connection.execute("SELECT seq FROM events ORDER BY seq").fetchall()
+        steps = connection.execute(
+            "SELECT step FROM events WHERE kind IN ('observation', 'metric') ORDER BY seq"
+        ).fetchall()
+    connection.close()
+    assert [seq for (seq,) in found] == list(range(1, len(found) + 1))
+    assert len(set(steps)) == len(steps)
+    assert steps == sorted(steps)
+
+
+def wait_for_run(wald, process, store):
+    """Until the run exists, and this process drives it."""
+    for _ in range(1200):
+        if process.poll() is not None or look(wald, store)[1] == "running":
+            return
+        time.sleep(0.05)
+    raise AssertionError(process.communicate())
+
+
+def look(wald, store):
+    """Id and state of the only run, and the numbers of its trials."""
+    if not (wald.folder / store).exists():
+        return None, None, []
+    connection = sqlite3.connect(f"file:{wald.folder / store}?mode=ro", uri=True, timeout=10)
+    try:
+        row = connection.execute("SELECT run_id, state FROM runs").fetchone()
+        numbers = [n for (n,) in connection.execute("SELECT number FROM trials ORDER BY number")]
+    except sqlite3.OperationalError:
+        return None, None, []
+    finally:
+        connection.close()
+    return (*(row or (None, None)), numbers)
+
+
+@pytest.mark.parametrize("kind", RUNS)
+def test_ctrl_c_saves_and_exits_130_and_resume_goes_on(wald, kind):
+    whole = wald.json(*RUNS[kind].split(), "--store", "whole.db")
+    process = wald.start(*RUNS[kind].split())
+    wait_for_run(wald, process, "wald.db")
+    time.sleep(0.3 * whole["seconds"])
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    run_id, state, _ = look(wald, "wald.db")
+    assert state == "interrupted"
+    assert f"go on: wald resume {run_id}" in err
+    assert "Traceback" not in err
+    assert wald.json("resume", run_id)["digest"] == whole["digest"]
+
+
+def test_a_lost_run_is_told_as_lost_and_listed(wald):
+    process = wald.start(*RUNS["bandit"].replace("6000", "600000").split())
+    wait_for_run(wald, process, "wald.db")
+    run_id, _, _ = look(wald, "wald.db")
+    refused = wald("resume", run_id)
+    assert refused.returncode == 2
+    assert "is running" in refused.stderr
+    process.kill()
+    process.communicate()
+    assert wald.json("show", run_id)["state"] == "lost"
+
+
+def test_a_stop_request_ends_the_run_after_its_step(wald):
+    process = wald.start(*RUNS["bandit"].replace("6000", "600000").split())
+    wait_for_run(wald, process, "wald.db")
+    run_id, _, _ = look(wald, "wald.db")
+    assert wald("stop", run_id).returncode == 0
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+    shown = wald.json("show", run_id)
+    assert shown["state"] == "stopped"
+    assert 0 < shown["steps"] < 600_000
+
+
+def test_the_same_name_goes_on_and_budget_is_the_total(wald):
+    command = "run bo --problem branin --method sobol --seed 1 --name mine".split()
+    first = wald.json(*command, "--budget", "5")
+    longer = wald.json(*command, "--budget", "8")
+    whole = wald.json(*"run bo --problem branin --method sobol --seed 1 --budget 8".split())
+    assert (first["run_id"], first["steps"]) == (longer["run_id"], 5)
+    assert longer["steps"] == 8
+    assert longer["digest"] == whole["digest"]
+    other = wald("run", "bo", "--problem", "hartmann6", "--name", "mine", "--budget", "3")
+    assert other.returncode == 2
+    assert "differs" in other.stderr
+
+
+def test_auto_is_the_default_and_says_so(wald):
+    run = wald.json(*"run bo --problem branin --budget 3 --seed 0".split())
+    assert run["method"] == "auto"
+    assert "auto chose gp-map" in run["diagnostics"]["note"]
+
+
+def test_an_objective_that_fails_leaves_a_finished_run(wald):
+    rows = "\n".join(f"{i},{i * i if i % 3 else ''}" for i in range(12))
+    (wald.folder / "t.csv").write_text(f"a,y\n{rows}\n")
+    (wald.folder / "t.toml").write_text('table = "t.csv"\n[inputs.a]\n[goals.y]\ndirection = "minimize"\n')
+    run = wald.json(*"run bo --problem table:t.toml --method random --budget 30 --seed 0".split())
+    assert run["state"] == "finished"
+    assert run["trials"] == {"total": 12, "complete": 8, "failed": 4, "pending": 0}
+    assert run["best"]["values"]["y"] == 1
+    assert run["regret"] == 0
+
+
+def test_compare_note_and_export(wald):
+    ids = [
+        wald.json(*f"run bo --problem branin --method {m} --budget 6 --seed {s}".split())["run_id"]
+        for m in ("random", "sobol")
+        for s in (0, 1)
+    ]
+    rows = wald.json("compare", *ids)["rows"]
+    assert {row["method"]: row["runs"] for row in rows} == {"random": 2, "sobol": 2}
+    for row in rows:
+        assert row["low"] < row["mean"] < row["high"]
+    assert wald("note", ids[0], "looks odd, ask Ada").returncode == 0
+    table = list(csv.DictReader(io.StringIO(wald("export", ids[0]).stdout)))
+    assert [row["number"] for row in table] == list("012345")
+    shown = wald.json("show", ids[0])
+    best = min(float(row["value"]) for row in table)
+    assert best == shown["best"]["values"]["value"]
+    whole = json.loads(wald("export", ids[0], "--format", "json").stdout)
+    assert whole["notes"] == ["looks odd, ask Ada"]
+    assert whole["run"]["digest"] == shown["digest"]
+    assert wald("export", ids[0], "--format", "html", "--out", "page.html").returncode == 0
+    page = (wald.folder / "page.html").read_text()
+    assert "<svg" in page
+    assert "looks odd, ask Ada" in page
+    assert "<script" not in page
+
+
+def test_a_study_made_by_hand_is_listed(wald):
+    import bo
+
+    study = bo.Study({"x": bo.real(0, 1)}, name="lab", store=wald.folder / "wald.db", method="sobol")
+    study.tell(study.ask()[0], 1.5)
+    rows = wald.json("list")["rows"]
+    assert [(row["name"], row["steps"], row["state"]) for row in rows] == [("lab", 1, "stopped")]
+    assert wald.json("show", "lab")["best"]["values"] == {"value": 1.5}
+    assert len(wald("export", "lab").stdout.splitlines()) == 2
+
+
+def test_reading_commands_never_create_a_store(wald):
+    assert wald.json("list") == {"rows": []}
+    wald("show", "x")
+    wald("doctor")
+    assert wald.files() == set()
+
+
+def test_catalog_and_doctor(wald):
+    names = {(row["kind"], row["name"]) for row in wald.json("catalog")["rows"]}
+    assert {("bo", "auto"), ("bo", "gp-map"), ("bandit", "linucb"), ("rl", "dqn")} <= names
+    (row,) = wald.json("catalog", "dqn")["rows"]
+    assert all({"name", "default", "low", "high", "help"} <= set(o) for o in row["options"])
+    doctor = {row["name"]: row for row in wald.json("doctor")["rows"]}
+    assert doctor["import names"]["status"] == "ok"
+    assert doctor["store"]["status"] == "absent"
+
+
+def test_help_is_quick_and_loads_nothing_heavy(wald):
+    ended = wald("--help")
+    assert ended.returncode == 0
+    assert "Run one method on one problem" in ended.stdout
+    assert wald().stdout == ended.stdout

@@ -1,0 +1,22 @@
+"""All environments of the catalog keep their contract."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from surrogates.registry import Row
+from tests.contracts import checks_environment, checks_row
+from tests.contracts.rows import checks_of, title
+
+KIND = "rl-problem"
+
+
+@pytest.mark.parametrize("check", checks_of(checks_row), ids=title)
+def test_row(row: Row, check: Any, words: set[str]) -> None:
+    check(row, words)
+
+
+@pytest.mark.parametrize("check", checks_of(checks_environment), ids=title)
+def test_environments(row: Row, name: str, check: Any, device: torch.device) -> None:
+    check(row, name, device)
