@@ -1,1 +1,1 @@
-"""What a user runs: command line, run store, runner. The only layer that knows both `bo` and `rl`."""
+"""What a user runs: command line, run store, runner. Only this layer knows both `bo` and `rl`."""

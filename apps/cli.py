@@ -139,7 +139,9 @@ def run(
 
 
 @app.command()
-def resume(run: RunArgument, store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> int:
+def resume(
+    run: RunArgument, store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False
+) -> int:
     """Go on with a run that ended early; a finished one is printed as it is."""
     return _launch("apps.launch:resume", run, store, as_json)
 
@@ -237,7 +239,9 @@ def export(
         with open(out, "w", encoding="utf-8", newline="") as file:
             file.write(text)
     except OSError as error:
-        raise UsageError(f"expected a file that can be written at {out}: {error.strerror}") from None
+        raise UsageError(
+            f"expected a file that can be written at {out}: {error.strerror}"
+        ) from None
     _show({"run_id": run, "file": out}, as_json, "show_line")
 
 

@@ -1,4 +1,4 @@
-"""What is installed, devices, threads, store, data: one row each, with the fix where one is needed."""
+"""What is installed, devices, threads, store, data: one row each, and the fix of what is wrong."""
 
 import importlib.metadata
 import os
@@ -39,7 +39,12 @@ def _row(name: str, status: str, value: str, fix: str = "") -> dict[str, Any]:
 
 def _python() -> dict[str, Any]:
     fine = sys.version_info >= (3, 11)
-    return _row("python", "ok" if fine else "wrong", platform.python_version(), "" if fine else "use 3.11 or newer")
+    return _row(
+        "python",
+        "ok" if fine else "wrong",
+        platform.python_version(),
+        "" if fine else "use 3.11 or newer",
+    )
 
 
 def _package(name: str, extra: str | None) -> dict[str, Any]:
@@ -81,7 +86,11 @@ def _store(store: str, *, migrate: bool) -> dict[str, Any]:
 def _data() -> dict[str, Any]:
     folder = os.environ.get("WALD_DATA")
     if not folder:
-        return _row("data", "absent", "WALD_DATA is not set", "set it to use the blackbox/ problems")
+        return _row(
+            "data", "absent", "WALD_DATA is not set", "set it to use the blackbox/ problems"
+        )
     if not (Path(folder) / "blackbox").is_dir():
-        return _row("data", "wrong", f"no blackbox/ folder in {folder}", "set WALD_DATA to its parent")
+        return _row(
+            "data", "wrong", f"no blackbox/ folder in {folder}", "set WALD_DATA to its parent"
+        )
     return _row("data", "ok", folder)

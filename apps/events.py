@@ -4,9 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal
 
-EventKind = Literal[
-    "state", "observation", "metric", "posterior", "diagnostic", "artifact", "log"
-]
+EventKind = Literal["state", "observation", "metric", "posterior", "diagnostic", "artifact", "log"]
 
 
 @dataclasses.dataclass(frozen=True)

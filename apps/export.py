@@ -25,7 +25,9 @@ def export(store: Store, name: str, format: str) -> str:
     rows = steps(store, run)
     if format == "csv":
         return _csv(rows)
-    notes = [e.payload["note"] for e in store.events(run["run_id"], kind="log") if "note" in e.payload]
+    notes = [
+        e.payload["note"] for e in store.events(run["run_id"], kind="log") if "note" in e.payload
+    ]
     if format == "json":
         return json.dumps({"run": run, "notes": notes, "rows": rows}, indent=1) + "\n"
     return _page(run, rows, notes)
@@ -63,8 +65,13 @@ def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
 def _page(run: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], notes: Sequence[str]) -> str:
     from apps.figures import run_figure, svg
 
-    facts = {name: run[name] for name in ("problem", "method", "seed", "state", "steps", "score", "regret", "digest")}
-    cells = "".join(f"<tr><th>{k}</th><td>{html.escape(str(v))}</td></tr>" for k, v in facts.items())
+    facts = {
+        name: run[name]
+        for name in ("problem", "method", "seed", "state", "steps", "score", "regret", "digest")
+    }
+    cells = "".join(
+        f"<tr><th>{k}</th><td>{html.escape(str(v))}</td></tr>" for k, v in facts.items()
+    )
     written = "".join(f"<p>{html.escape(note)}</p>" for note in notes)
     title = html.escape(f"{run['run_id']}: {run['method']} on {run['problem']}")
     figure = run_figure(run, rows)

@@ -1,11 +1,11 @@
-"""Figures of runs, by Altair: best so far, cumulative regret, returns. PNG and SVG without a browser.
+"""Figures of runs, by Altair: best so far, cumulative regret, returns; as PNG and SVG files.
 
 Many runs of one method become a median line with a band from the lower to the upper quartile.
 """
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import altair as alt
 import numpy as np
@@ -42,7 +42,7 @@ def bands(
     base = alt.Chart(data, title=title).encode(x=alt.X("step:Q", title=x), color=color)
     band = base.mark_area(opacity=0.2).encode(y=alt.Y("low:Q", title=y, scale=scale), y2="high:Q")
     line = base.mark_line(strokeWidth=2).encode(y=alt.Y("median:Q", title=y, scale=scale))
-    return alt.layer(band, line).properties(width=640, height=360)
+    return cast(alt.LayerChart, alt.layer(band, line)).properties(width=640, height=360)
 
 
 def run_figure(run: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> alt.LayerChart | None:

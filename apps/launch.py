@@ -44,7 +44,7 @@ def resume(name: str, store: str) -> dict[str, Any]:
 
 
 def quietly(spec: RunSpec, store: str) -> dict[str, Any]:
-    """As `run`, without progress: for many runs at once. A finished run of that name is returned."""
+    """As `run`, for many at once: no progress, and a finished run of that name is returned."""
     _limit_threads(spec.threads)
     opened = Store.open(store, create=True)
     for row in opened.runs_named(spec.name or ""):

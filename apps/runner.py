@@ -3,7 +3,7 @@
 `prepare` resolves names and options and refuses what is wrong before anything is written;
 `execute` runs. A run can be killed at any moment:
 
-- bo: the trial log holds every trial; going on asks the next one, and runs again what was in flight.
+- bo: the trial log holds every trial; going on repeats what was in flight and asks the next.
 - bandit, rl: after each block of steps its event is written, and once a second a checkpoint (a file
   that replaces the former one whole). Going on repeats the steps since the checkpoint, which gives
   the same numbers, and writes no event twice.
@@ -147,8 +147,8 @@ def execute(
             state = "failed"
             error = f"{type(raised).__name__}: {' '.join(str(raised).split())}"[:500]
             where = traceback.format_exc()
-        run.end(state, error, where)
-    described = run_object(store, store.run(run_id))
+        lost = run.end(state, error, where)
+    described = run_object(store, store.run(run_id)) | lost
     if watcher is not None:
         watcher.ended(described)
     return described
@@ -191,13 +191,17 @@ class _Run:
         if self.stop_asked:
             raise _Stopped
 
-    def end(self, state: str, error: str | None, where: str | None) -> None:
-        """Write how it ended."""
+    def end(self, state: str, error: str | None, where: str | None) -> dict[str, str]:
+        """Write how it ended; returns what the store could not take (a full disk)."""
         last = [Event("state", None, {"state": state} | ({"error": error} if error else {}))]
         if where is not None:
             last.append(Event("log", None, {"traceback": where}))
         ended = {"state": state, "error": error, "finished": time.time()}
-        self.store.record(self.row.run_id, last, **ended, **self.clocks())
+        try:
+            self.store.record(self.row.run_id, last, columns=ended | self.clocks())
+        except StoreError as raised:
+            return {"state": "failed", "error": str(raised)}
+        return {}
 
     @contextlib.contextmanager
     def alive(self, *, finish_block: bool) -> Iterator[None]:
@@ -253,18 +257,21 @@ def _drive_bo(run: _Run, problem: Problem | None) -> None:
         return [_observation(trial, best, problem)]
 
     missing = [event for trial in done for event in observe(trial)]
-    store.record(run_id, missing, summary=summary(), optimum=problem.optimum, **run.clocks())
+    first = {"optimum": problem.optimum, **run.clocks()}
+    store.record(run_id, missing, summary=summary(), columns=first)
     steps = study.steps(
         objective_of(problem), budget=spec.budget, parallel=spec.parallel, batch=spec.batch
     )
-    with contextlib.closing(steps):
-        for count, trial in enumerate(steps, start=len(done) + 1):
-            store.record(run_id, observe(trial), **run.clocks())
-            if run.watcher is not None:
-                value = None if best is None else best.values[study.goal.name]
-                run.watcher.stepped(count, {study.goal.name: value})
-            run.check()
-    store.record(run_id, [], summary=summary(), **run.clocks())
+    try:
+        with contextlib.closing(steps):
+            for count, trial in enumerate(steps, start=len(done) + 1):
+                store.record(run_id, observe(trial), columns=run.clocks())
+                if run.watcher is not None:
+                    value = None if best is None else best.values[study.goal.name]
+                    run.watcher.stepped(count, {study.goal.name: value})
+                run.check()
+    finally:
+        store.record(run_id, [], summary=summary(), columns=run.clocks())
 
 
 def objective_of(problem: Problem) -> Callable[[Any, Any], Any]:
@@ -341,7 +348,7 @@ def _drive_records(run: _Run, _: Problem | None) -> None:
         summary = summarise_record(spec.kind, record.step, record.metrics, record.digest)
         if record.step > written:
             event = Event("metric", record.step, record.metrics)
-            store.record(run_id, [event], summary=summary, **run.clocks())
+            store.record(run_id, [event], summary=summary, columns=run.clocks())
         leaving = run.interrupted or run.stop_asked or record.step >= spec.budget
         if leaving or time.monotonic() - last_save >= CHECKPOINT_SECONDS:
             _save_checkpoint(file, {"step": record.step, "state": record.state()})

@@ -210,7 +210,7 @@ class Store:
         new: Sequence[Event],
         *,
         summary: Mapping[str, Any] | None = None,
-        **columns: Any,
+        columns: Mapping[str, Any] | None = None,
     ) -> None:
         """Append events and update the run's row, in one transaction.
 
@@ -221,13 +221,14 @@ class Store:
             columns: other columns of the row, such as `state` or `seconds`.
         """
         now = time.time()
+        changed = dict(columns or {})
         if summary is not None:
-            columns["summary"] = json.dumps(dict(summary))
+            changed["summary"] = json.dumps(dict(summary))
         with self._writing() as connection:
             _append(connection, run_id, new, now)
-            if columns:
-                columns["heartbeat"] = now
-                connection.execute(runs.update().where(runs.c.run_id == run_id).values(**columns))
+            if changed:
+                changed["heartbeat"] = now
+                connection.execute(runs.update().where(runs.c.run_id == run_id).values(**changed))
 
     def beat(self, run_id: str) -> bool:
         """Say that the run is alive; returns whether somebody asked it to stop."""

@@ -21,9 +21,7 @@ from surrogates.errors import UsageError
 from surrogates.options import unknown
 
 
-def summarise_trials(
-    goal: Goal, trials: Sequence[Trial], optimum: float | None
-) -> dict[str, Any]:
+def summarise_trials(goal: Goal, trials: Sequence[Trial], optimum: float | None) -> dict[str, Any]:
     """The part of the object that trials determine (bo)."""
     best = metrics.incumbent(trials, goal)
     value = None if best is None else best.values[goal.name]
@@ -58,7 +56,9 @@ def summarise_trials(
     }
 
 
-def summarise_record(kind: str, step: int, values: Mapping[str, Any], digest: str) -> dict[str, Any]:
+def summarise_record(
+    kind: str, step: int, values: Mapping[str, Any], digest: str
+) -> dict[str, Any]:
     """The part of the object that a loop's latest record determines (bandit, rl)."""
     if kind == "bandit":
         regret = values.get("regret")
@@ -164,7 +164,11 @@ def compare(objects: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     compared = [_compared(key, items) for key, items in groups.items()]
     return sorted(
         compared,
-        key=lambda r: (r["kind"], str(r["problem"]), -(r["mean"] if r["mean"] is not None else -math.inf)),
+        key=lambda r: (
+            r["kind"],
+            str(r["problem"]),
+            -(r["mean"] if r["mean"] is not None else -math.inf),
+        ),
     )
 
 
@@ -173,7 +177,9 @@ def _compared(key: tuple[Any, ...], items: list[Mapping[str, Any]]) -> dict[str,
     regrets = [item["regret"] for item in items if item["regret"] is not None]
     mean = statistics.fmean(scores) if scores else None
     half = interval(scores)
-    quartiles = statistics.quantiles(scores, n=4, method="inclusive") if len(scores) > 1 else [mean] * 3
+    quartiles = (
+        statistics.quantiles(scores, n=4, method="inclusive") if len(scores) > 1 else [mean] * 3
+    )
     return {
         "kind": key[0],
         "problem": key[1],

@@ -33,7 +33,9 @@ def show_run(run: Mapping[str, Any]) -> None:
         table.add_row("", escape(_pairs(run["best"]["parameters"])))
     if run["kind"] == "bo":
         counts = run["trials"]
-        told = f"{counts['complete']} complete, {counts['failed']} failed, {counts['pending']} pending"
+        told = (
+            f"{counts['complete']} complete, {counts['failed']} failed, {counts['pending']} pending"
+        )
         table.add_row("trials", told)
     table.add_row("seconds", f"{number(run['seconds'])} ({number(run['cpu_seconds'])} of CPU)")
     table.add_row("digest", str(run["digest"] or "-")[:16])
@@ -47,7 +49,19 @@ def show_run(run: Mapping[str, Any]) -> None:
 
 def show_list(listed: Mapping[str, Any]) -> None:
     """Many runs."""
-    table = _table("run", "name", "kind", "problem", "method", "seed", "state", "steps", "score", "regret", "CPU s")
+    table = _table(
+        "run",
+        "name",
+        "kind",
+        "problem",
+        "method",
+        "seed",
+        "state",
+        "steps",
+        "score",
+        "regret",
+        "CPU s",
+    )
     for run in listed["rows"]:
         table.add_row(
             run["run_id"],
@@ -67,7 +81,19 @@ def show_list(listed: Mapping[str, Any]) -> None:
 
 def show_comparison(compared: Mapping[str, Any], title: str | None = None) -> None:
     """One row per problem and method."""
-    table = _table("problem", "method", "runs", "steps", "mean score", "95 % interval", "median", "quartiles", "median regret", "CPU s", title=title)
+    table = _table(
+        "problem",
+        "method",
+        "runs",
+        "steps",
+        "mean score",
+        "95 % interval",
+        "median",
+        "quartiles",
+        "median regret",
+        "CPU s",
+        title=title,
+    )
     for row in compared["rows"]:
         table.add_row(
             escape(str(row["problem"])),
@@ -104,7 +130,9 @@ def show_options(name: str, options: Sequence[Mapping[str, Any]]) -> None:
             bounds = ", ".join(option["choices"])
         elif option["low"] is None and option["high"] is None:
             bounds = ""
-        table.add_row(option["name"], option["type"], str(option["default"]), bounds, option["help"])
+        table.add_row(
+            option["name"], option["type"], str(option["default"]), bounds, option["help"]
+        )
     _console().print(table)
 
 
@@ -114,7 +142,9 @@ def show_doctor(examined: Mapping[str, Any]) -> None:
     for row in examined["rows"]:
         fix = f"  -> {row['fix']}" if row["fix"] else ""
         status = f"[{styles[row['status']]}]{row['status']:7}[/]"
-        _console().print(f"{status} {row['name']}: {escape(str(row['value']))}{escape(fix)}", highlight=False)
+        _console().print(
+            f"{status} {row['name']}: {escape(str(row['value']))}{escape(fix)}", highlight=False
+        )
 
 
 def show_tour(toured: Mapping[str, Any]) -> None:

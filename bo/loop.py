@@ -115,7 +115,7 @@ def _tell(study: "Study", trial: Trial, future: Pending) -> Trial:
         outcome = future.result()
     except WorkerDied:
         raise
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the objective raises
         where = traceback_of(error)
         return study._finish(trial.number, "failed", reason=_line(error), traceback=where)
     try:

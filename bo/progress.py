@@ -33,7 +33,8 @@ class ProgressLine:
         if self.best is not None:
             value = self.best.values[self.goal.name]
             found = f"best {self.goal.name} {value:.6g} (trial {self.best.number})"
-        told = f"{trial.number + 1}/{self.budget}  {found}  {pace:.2g} s a trial  ETA {pace * left:.0f} s"
+        times = f"{pace:.2g} s a trial  ETA {pace * left:.0f} s"
+        told = f"{trial.number + 1}/{self.budget}  {found}  {times}"
         self._write(f"\r{told:<78}")
 
     def close(self, *_: Any) -> None:

@@ -1,6 +1,6 @@
 """The search space: named parameters, and their exact encoding to the unit cube and back.
 
-    space = Space({"lr": real(1e-5, 1e-1, log=True), "layers": integer(1, 5), "act": choice("relu", "tanh")})
+    Space({"lr": real(1e-5, 1e-1, log=True), "layers": integer(1, 5), "act": choice("a", "b")})
 
 Three views of one point:
 
@@ -211,8 +211,8 @@ class Space:
                 raise UsageError(f"a parameter expected a name, got {name!r}")
             if not isinstance(parameter, Parameter):  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise UsageError(
-                    f"parameter {name} expected real(...), integer(...), ordinal(...), choice(...), "
-                    f"boolean() or fixed(...), got {parameter!r}"
+                    f"parameter {name} expected real(...), integer(...), ordinal(...), "
+                    f"choice(...), boolean() or fixed(...), got {parameter!r}"
                 )
         self.parameters: dict[str, Parameter] = dict(parameters)
         self.free: dict[str, Parameter] = {n: p for n, p in parameters.items() if p.type != "fixed"}
@@ -241,7 +241,9 @@ class Space:
         try:
             tables = tomllib.loads(Path(path).read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise UsageError(f"expected a readable TOML file of parameters at {path}: {error}") from None
+            raise UsageError(
+                f"expected a readable TOML file of parameters at {path}: {error}"
+            ) from None
         return Space.from_dict(tables)
 
     @property
@@ -292,7 +294,9 @@ class Space:
         if missing:
             raise UsageError(f"expected a value for every parameter, got none for {missing[0]}")
         return {
-            name: parameter.check(point.get(name, parameter.values[0] if parameter.values else None), name)
+            name: parameter.check(
+                point.get(name, parameter.values[0] if parameter.values else None), name
+            )
             for name, parameter in self.parameters.items()
         }
 
@@ -344,7 +348,11 @@ class Space:
         if parameter.width > 1:
             return np.eye(parameter.levels)
         if parameter.type in ("choice", "boolean"):
-            return np.linspace(0.0, 1.0, parameter.levels)[:, None] if parameter.levels > 1 else np.zeros((1, 1))
+            return (
+                np.linspace(0.0, 1.0, parameter.levels)[:, None]
+                if parameter.levels > 1
+                else np.zeros((1, 1))
+            )
         if parameter.type == "integer":
             values: Sequence[Value] = range(int(parameter.low), int(parameter.high) + 1)
         else:
@@ -393,7 +401,9 @@ def _bounds(low: float, high: float, *, log: bool) -> tuple[float, float]:
         if not number or not math.isfinite(bound):
             raise UsageError(f"expected finite bounds, got low={low!r}, high={high!r}")
     if not low < high:
-        raise UsageError(f"expected low < high, got low={low!r}, high={high!r}; swap them or use fixed()")
+        raise UsageError(
+            f"expected low < high, got low={low!r}, high={high!r}; swap them or use fixed()"
+        )
     if log and low <= 0:
         raise UsageError(f"a log scale expected low > 0, got low={low!r}; raise it or drop log")
     if not math.isfinite(float(high) - float(low)):
@@ -435,7 +445,10 @@ _FIELDS: dict[str, tuple[str, ...]] = {
 
 def _from_table(name: str, table: Any) -> Parameter:
     if not isinstance(table, Mapping) or "type" not in table:
-        raise UsageError(f'parameter {name} expected a table such as {{ type = "real", low = 0, high = 1 }}, got {table!r}')
+        raise UsageError(
+            f"parameter {name} expected a table such as "
+            f'{{ type = "real", low = 0, high = 1 }}, got {table!r}'
+        )
     kind = table["type"]
     if kind not in _FIELDS:
         raise UsageError(unknown(f"type of parameter {name}", str(kind), _FIELDS))
@@ -455,6 +468,8 @@ def _from_table(name: str, table: Any) -> Parameter:
         return (ordinal if kind == "ordinal" else choice)(*given["values"])
     except (TypeError, KeyError):
         needed = ", ".join(f for f in _FIELDS[kind] if f != "log")
-        raise UsageError(f"parameter {name} of type {kind} expected {needed}, got {given!r}") from None
+        raise UsageError(
+            f"parameter {name} of type {kind} expected {needed}, got {given!r}"
+        ) from None
     except UsageError as error:
         raise UsageError(f"parameter {name}: {error}") from None

@@ -12,7 +12,7 @@ import json
 import math
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,9 +102,7 @@ class Study:
         self.goal = log.study.goal
         self.seed = log.study.seed
         self.method = method
-        self.strategy = strategy or make_strategy(
-            method, self.space, self.goal, options, self.seed
-        )
+        self.strategy = strategy or make_strategy(method, self.space, self.goal, options, self.seed)
 
     @property
     def trials(self) -> list[Trial]:
@@ -136,7 +134,9 @@ class Study:
         """
         values, reason = self.read_outcome(outcome)
         number = trial.number if isinstance(trial, Trial) else trial
-        return self.log.finish(number, "failed" if reason else "complete", values=values, reason=reason)
+        return self.log.finish(
+            number, "failed" if reason else "complete", values=values, reason=reason
+        )
 
     def fail(self, trial: Trial | int, reason: str = "failed") -> Trial:
         """Record that a trial has no outcome, and why."""
@@ -221,7 +221,7 @@ class Study:
         timeout: float | None = None,
         retries: int = 1,
         executor: Executor | None = None,
-    ) -> Iterator[Trial]:
+    ) -> Generator[Trial, None, None]:
         """As `run`, but as an iterator of finished trials."""
         with contextlib.ExitStack() as stack:
             if executor is None and (parallel > 1 or timeout is not None):
@@ -248,9 +248,8 @@ class Study:
         """
         given = outcome if isinstance(outcome, Mapping) else {self.goal.name: outcome}
         if self.goal.name not in given:
-            raise UsageError(
-                f"expected a value for {self.goal.name!r}, got one for {', '.join(map(str, given)) or 'nothing'}"
-            )
+            told = ", ".join(map(str, given)) or "nothing"
+            raise UsageError(f"expected a value for {self.goal.name!r}, got one for {told}")
         values = {str(name): _number(name, value) for name, value in given.items()}
         value = values[self.goal.name]
         finite = {name: number for name, number in values.items() if math.isfinite(number)}

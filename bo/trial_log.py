@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy import event, exc
 from sqlalchemy.pool import StaticPool
 
 from bo.contract import Goal, Trial, TrialState
@@ -95,7 +96,7 @@ def store_url(store: str | Path) -> str:
 
 def is_missing(url: str) -> bool:
     """Whether a URL names an SQLite file that does not exist."""
-    with contextlib.suppress(sa.exc.ArgumentError):
+    with contextlib.suppress(exc.ArgumentError):
         parsed = sa.make_url(url)
         return parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").exists()
     return False
@@ -113,7 +114,9 @@ def open_database(url: str | None, *, create: bool = True) -> sa.Engine:
     """
     found = None
     if url is not None and not (create and is_missing(url)):
-        found = _known_version(url)  # looks without touching: a store of another kind stays as it is
+        found = _known_version(
+            url
+        )  # looks without touching: a store of another kind stays as it is
         if found is None and not create:
             raise StoreError(f"expected a store at {url}, got a database without wald's tables")
     engine = _engine(url, create=create)
@@ -146,7 +149,7 @@ def _engine(url: str | None, *, create: bool) -> sa.Engine:
         parsed = sa.make_url(url)
         if parsed.get_backend_name() != "sqlite":
             return sa.create_engine(parsed)
-    except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError) as error:
+    except (exc.ArgumentError, exc.NoSuchModuleError) as error:
         raise StoreError(
             f"expected a store URL such as sqlite:///wald.db, got {url!r} ({error})"
         ) from None
@@ -168,14 +171,14 @@ def _engine(url: str | None, *, create: bool) -> sa.Engine:
 def _prepare_sqlite(engine: sa.Engine, *, wal: bool) -> None:
     """WAL and explicit transactions: the driver's own begin is too late to serialise writers."""
 
-    @sa.event.listens_for(engine, "connect")
+    @event.listens_for(engine, "connect")
     def _on_connect(connection: Any, _record: Any) -> None:
         connection.isolation_level = None
         if wal and connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
             _switch_to_wal(connection)
         connection.execute("PRAGMA synchronous=NORMAL")
 
-    @sa.event.listens_for(engine, "begin")
+    @event.listens_for(engine, "begin")
     def _on_begin(connection: sa.Connection) -> None:
         writing = connection.get_execution_options().get("writing", False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
@@ -205,18 +208,22 @@ def store_errors(url: str | None) -> Iterator[None]:
     """Turn the database's errors into one clear line."""
     try:
         yield
-    except (sa.exc.DBAPIError, sqlite3.Error) as error:
-        cause = str(error.orig) if isinstance(error, sa.exc.DBAPIError) else str(error)
+    except (exc.DBAPIError, sqlite3.Error) as error:
+        cause = str(getattr(error, "orig", error))
         advice = "check the path and its rights"
         if "full" in cause or "disk I/O" in cause:
-            advice = "the disk is full or failing; free space, then resume: what was recorded is kept"
+            advice = (
+                "the disk is full or failing; free space, then resume: what was recorded is kept"
+            )
         elif "not a database" in cause or "malformed" in cause:
             advice = "the file is damaged or no wald store; restore a copy, or name another --store"
         elif "readonly" in cause:
             advice = "the file is read-only; change its rights, or name another --store"
         elif "locked" in cause:
             advice = "another program holds it; close that, or name another --store"
-        raise StoreError(f"the store {url or 'in memory'} cannot be used: {cause}; {advice}") from error
+        raise StoreError(
+            f"the store {url or 'in memory'} cannot be used: {cause}; {advice}"
+        ) from error
 
 
 def _version(connection: sa.Connection) -> int | None:
@@ -501,7 +508,12 @@ class Lease:
         """Try once; a dead or silent holder is passed over."""
         name = self.log.study.name
         now = time.time()
-        mine = {"study": name, "holder": owner(), "token": self.token, "expires": now + LEASE_SECONDS}
+        mine = {
+            "study": name,
+            "holder": owner(),
+            "token": self.token,
+            "expires": now + LEASE_SECONDS,
+        }
         with store_errors(self.log.url), writing(self.log.engine) as connection:
             held = connection.execute(_LEASE, {"b_study": name}).one_or_none()
             if held is not None:
@@ -529,9 +541,7 @@ class Lease:
             connection.execute(
                 trials.update()
                 .where(trials.c.study == self.log.study.name, trials.c.number.in_(waiting))
-                .values(
-                    state="running", started=now, owner=owner, heartbeat=now, revision=revision
-                )
+                .values(state="running", started=now, owner=owner, heartbeat=now, revision=revision)
             )
             self.log._refresh(connection)
         return [self.log._trials[number] for number in waiting]

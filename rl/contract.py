@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Generator, Tensor
 
 StateDict = dict[str, Any]
-"""Tensors, numbers, texts, None, lists and dicts of these: `torch.load(weights_only=True)` reads it."""
+"""Tensors, numbers, texts, None, lists and dicts of these: what `torch.load` reads as weights."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,7 +177,9 @@ class Agent(Protocol):
     `factory(d=, actions=, options=, device=, generator=)`; `generator` draws the initial weights.
     """
 
-    def act(self, observations: Float[Tensor, "n d"], *, generator: Generator) -> Int64[Tensor, " n"]:
+    def act(
+        self, observations: Float[Tensor, "n d"], *, generator: Generator
+    ) -> Int64[Tensor, " n"]:
         """Explore: one action for each environment; never changes the weights."""
         ...
 
@@ -233,5 +235,3 @@ class Record:
     metrics: Mapping[str, Any]
     digest: str
     state: Callable[[], StateDict]
-
-

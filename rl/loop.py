@@ -107,7 +107,7 @@ def bandit(
         else:
             regret = None
         digest = _chain(digest, struct.pack("<qd", arm, got))
-        if step % (block or (50 if step <= 5000 else 500)) == 0 or step == budget:
+        if _ends_block(step, block) or step == budget:
             metrics = {"reward": reward, "regret": regret, "pulls": list(pulls)}
             metrics |= {**learned, **policy.summary()}
             yield Record(step, metrics, digest, snapshot)
@@ -310,6 +310,11 @@ def rl_run(
 def child_seed(seed: int, name: str) -> int:
     """The seed of one source of randomness of a run (63 bits)."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:8], "big") >> 1
+
+
+def _ends_block(step: int, block: int | None) -> bool:
+    """Whether a record of a bandit is due: never by the budget, which may be raised later."""
+    return step % (block or (50 if step <= 5000 else 500)) == 0
 
 
 def _find(name: str, raw: Any, kind: str, what: str) -> Row:

@@ -1,4 +1,7 @@
-"""The surrogates, one row each: (name, "module:factory", kind, capabilities, help). Imports nothing."""
+"""The surrogates, one row each. Imports nothing.
+
+A row is (name, "module:factory", kind, capabilities, help).
+"""
 
 SURROGATES: tuple[tuple[str, str, str, str, str], ...] = (
     (

@@ -104,7 +104,9 @@ def unknown(what: str, name: str, known: Iterable[str]) -> str:
 
 def _field_type(field: "dataclasses.Field[Any]") -> type:
     if not isinstance(field.type, type) or field.type not in _TYPES:
-        raise TypeError(f"option {field.name} is annotated {field.type!r}; use int, float, bool, str")
+        raise TypeError(
+            f"option {field.name} is annotated {field.type!r}; use int, float, bool, str"
+        )
     return field.type
 
 

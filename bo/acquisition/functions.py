@@ -7,6 +7,8 @@
 - `ucb`: upper confidence bound, mean + sqrt(beta) std, Srinivas et al. (2010).
 """
 
+from typing import cast
+
 import torch
 from botorch.acquisition import (
     AcquisitionFunction,
@@ -17,6 +19,7 @@ from botorch.acquisition import (
     qUpperConfidenceBound,
 )
 from botorch.models.model import Model
+from botorch.posteriors import GPyTorchPosterior
 from botorch.sampling import SobolQMCNormalSampler
 from jaxtyping import Float
 from torch import Tensor
@@ -53,7 +56,7 @@ def acquisition(
     if name == "ucb":
         return qUpperConfidenceBound(model, beta=BETA, sampler=sampler, X_pending=pending)
     with torch.no_grad():
-        best = model.posterior(observed).mean.max()
+        best = cast(GPyTorchPosterior, model.posterior(observed)).mean.max()
     if pending is None:
         return LogExpectedImprovement(model, best_f=best)
     return qLogExpectedImprovement(model, best_f=best, sampler=sampler, X_pending=pending)

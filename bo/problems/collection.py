@@ -49,9 +49,7 @@ _STORM = ("maximize throughput = Throughput+", "minimize latency = Latency-")
 TABLES: dict[str, Table] = {
     "agnp": Table("pvlab/agnp.csv", ("minimize loss",)),
     "autoam": Table("pvlab/autoam.csv", ("maximize score = Score",)),
-    "p3ht": Table(
-        "pvlab/p3ht.csv", ("maximize conductivity = Conductivity (measured) (S/cm)",)
-    ),
+    "p3ht": Table("pvlab/p3ht.csv", ("maximize conductivity = Conductivity (measured) (S/cm)",)),
     "benzylation": Table("olympus/benzylation.csv", ("minimize impurity",)),
     "buchwald_a": Table("olympus/buchwald_a.csv.gz", ("maximize yield",)),
     "buchwald_b": Table("olympus/buchwald_b.csv.gz", ("maximize yield",)),
@@ -71,9 +69,7 @@ TABLES: dict[str, Table] = {
     "suzuki_ii": Table("olympus/suzuki_ii.csv", ("maximize yield", "maximize turnover")),
     "suzuki": Table("edbo/suzuki.csv.gz", ("maximize yield",)),
     "aryl_amination": Table("edbo/aryl_amination.csv.gz", ("maximize yield",)),
-    "gpu-convolution": Table(
-        "gpu_kernels/convolution_milo__A100.csv.gz", ("minimize time_ms",)
-    ),
+    "gpu-convolution": Table("gpu_kernels/convolution_milo__A100.csv.gz", ("minimize time_ms",)),
     "gpu-dedispersion": Table(
         "gpu_kernels/dedispersion_milo__A100.csv.gz",
         ("minimize time_ms",),

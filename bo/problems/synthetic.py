@@ -73,9 +73,7 @@ _MICHALEWICZ = (
 
 FUNCTIONS: dict[str, Function] = {
     "ackley": _free(synthetic.Ackley),
-    "ackleymixed": dataclasses.replace(
-        _free(synthetic.AckleyMixed, 4), booleans=lambda d: d - 3
-    ),
+    "ackleymixed": dataclasses.replace(_free(synthetic.AckleyMixed, 4), booleans=lambda d: d - 3),
     "beale": _fixed(synthetic.Beale),
     "branin": _fixed(synthetic.Branin, math.pi, 2.275),
     "bukin": _fixed(synthetic.Bukin),
@@ -191,9 +189,7 @@ def _example(family: str) -> int:
     return next(d for d in (6, 8, 10, 30) if FUNCTIONS[family].fits(d))
 
 
-def _optimum(
-    function: SyntheticTestFunction, optimiser: Sequence[float] | None
-) -> float | None:
+def _optimum(function: SyntheticTestFunction, optimiser: Sequence[float] | None) -> float | None:
     if optimiser is not None:
         return value_at(function, optimiser)
     try:

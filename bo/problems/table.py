@@ -270,9 +270,7 @@ def _repeats(told: Mapping[str, Any], options: Options, path: Path) -> Repeats:
     return "draw" if repeats == "draw" else "mean"
 
 
-def _check_descriptors(
-    name: str, table: Mapping[str, Any], column: pd.Series, path: Path
-) -> str:
+def _check_descriptors(name: str, table: Mapping[str, Any], column: pd.Series, path: Path) -> str:
     file, key = table.get("descriptors"), table.get("key")
     if not isinstance(file, str) or not isinstance(key, str):
         raise UsageError(

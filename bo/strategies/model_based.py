@@ -1,4 +1,4 @@
-"""The default strategy: fit a surrogate, maximise an acquisition function. One file for all of them.
+"""The default strategy, around any surrogate: fit it, maximise an acquisition function.
 
 Jones, Schonlau & Welch (1998), "Efficient Global Optimization of Expensive Black-Box Functions".
 A Sobol design comes first; then, for every point: fit the surrogate to the complete trials

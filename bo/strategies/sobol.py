@@ -51,13 +51,17 @@ class Sobol:
         return nearest_unseen(self.space, [t.parameters for t in trials], uniforms), None
 
 
-def first_points(space: Space, goal: Goal, seed: int, trials: Sequence[Trial], n: int) -> list[Parameters]:
+def first_points(
+    space: Space, goal: Goal, seed: int, trials: Sequence[Trial], n: int
+) -> list[Parameters]:
     """The part of the sequence that strategies with a model begin with."""
     unused = Generator(device="cpu")
     return Sobol(space, goal, Options(), seed).ask(trials, n, state=None, generator=unused)[0]
 
 
-def sobol_uniforms(d: int, n: int, *, generator: Generator) -> "np.ndarray[Any, np.dtype[np.float64]]":
+def sobol_uniforms(
+    d: int, n: int, *, generator: Generator
+) -> "np.ndarray[Any, np.dtype[np.float64]]":
     """(n, d) quasi-random numbers in [0, 1], scrambled anew from the generator."""
     seed = int(torch.randint(2**31, (1,), generator=generator, dtype=torch.int64, device="cpu"))
     return SobolEngine(d, scramble=True, seed=seed).draw(n, dtype=torch.float64).numpy()

@@ -20,6 +20,7 @@ the training loop keeps the weights that did best, since the last ones may be on
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
@@ -40,15 +41,15 @@ class Options:
     environments: int = option(8, "copies stepped together", low=1, high=1024)
     evaluate_every: int = option(2000, "environment steps between greedy evaluations", low=1)
     width: int = option(128, "units of each of the two hidden layers", low=4, high=2048)
-    learning_rate: float = option(1e-3, "Adam's step size at the start", low=1e-7, high=1.0)
-    learning_rate_end: float = option(1e-3, "Adam's step size at the end", low=0.0, high=1.0)
-    learning_rate_steps: int = option(50_000, "environment steps until then", low=1)
+    learning_rate: float = option(2e-3, "Adam's step size at the start", low=1e-7, high=1.0)
+    learning_rate_end: float = option(5e-5, "Adam's step size at the end", low=0.0, high=1.0)
+    learning_rate_steps: int = option(40_000, "environment steps until then", low=1)
     discount: float = option(0.99, "gamma", low=0.0, high=1.0)
-    batch: int = option(64, "transitions in a gradient step", low=1, high=4096)
+    batch: int = option(128, "transitions in a gradient step", low=1, high=4096)
     replay: int = option(50_000, "transitions remembered", low=1, high=5_000_000)
     start: int = option(1000, "environment steps before the first gradient step", low=1)
-    updates_per_step: float = option(0.5, "gradient steps per environment step", low=0.0, high=64.0)
-    slow_rate: float = option(0.01, "how far the slow copy moves; 1: copied", low=0.0, high=1.0)
+    updates_per_step: float = option(0.25, "gradient steps per environment step", low=0.0, high=64.0)
+    slow_rate: float = option(0.02, "how far the slow copy moves; 1: copied", low=0.0, high=1.0)
     slow_every: int = option(1, "gradient steps between moves of the slow copy", low=1)
     explore_start: float = option(1.0, "epsilon at the start", low=0.0, high=1.0)
     explore_end: float = option(0.05, "epsilon at the end", low=0.0, high=1.0)
@@ -75,7 +76,7 @@ class DQN:
         shapes = [(width, d), (width,), (width, width), (width,), (actions, width), (actions,)]
         # All weights lie in one vector, which makes Adam and the slow copy a few operations each.
         size = sum(math.prod(shape) for shape in shapes)
-        kind = {"device": device, "dtype": torch.float32}
+        kind: dict[str, Any] = {"device": device, "dtype": torch.float32}
         self._weights = torch.empty(size, **kind)
         self._network = _views(self._weights, shapes)
         for part, inputs in zip(self._network, (d, d, width, width, width, width), strict=True):
@@ -94,7 +95,7 @@ class DQN:
     ) -> Int64[Tensor, " n"]:
         """Epsilon-greedy actions."""
         n = len(observations)
-        kind = {"device": self._device, "generator": generator}
+        kind: dict[str, Any] = {"device": self._device, "generator": generator}
         uniform = torch.rand(n, dtype=torch.float32, **kind)
         random = torch.randint(self._actions, (n,), dtype=torch.int64, **kind)
         return torch.where(uniform < self._exploration(), random, self.greedy(observations))

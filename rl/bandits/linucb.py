@@ -3,7 +3,8 @@
 Li, Chu, Langford and Schapire 2010, "A contextual-bandit approach to personalized news article
 recommendation", Algorithm 1.
 
-    arm = argmax_k  x_k' mean_k + width sqrt(x_k' B_k^-1 x_k)      B_k = I + sum x x',  mean = B^-1 f
+    arm = argmax_k  x_k' mean_k + width sqrt(x_k' B_k^-1 x_k)
+    B_k = I + sum x x'      mean_k = B_k^-1 sum r x      over the rounds of arm k
 
 Where arms share one parameter vector, B and the mean are the same for all of them and each arm has
 features of its own. Contexts (b, K, d), arms (b,). Ties go to the first arm.

@@ -8,8 +8,9 @@
 
 Potter 1963 (in Bierman 1977, "Factorization methods for discrete sequential estimation"). It is the
 Sherman-Morrison formula for the root of the inverse: as cheap, O(d^2), but W W' cannot lose
-positive definiteness, and W z with z ~ N(0, I) is a draw from N(0, B^-1) without a Cholesky factor.
-Rounding is wiped out after every 4096 rows of an arm: W and the mean are computed anew from B and f.
+positive definiteness, and W z with z ~ N(0, I) is a draw from N(0, B^-1) without a Cholesky
+factor. Rounding is wiped out after every 4096 rows of an arm: W and the mean are computed anew from
+B and f.
 
 Shapes: A regressions of d coefficients: B and W (A, d, d); mean and f (A, d). With an intercept, d
 is one more than the length of a context.

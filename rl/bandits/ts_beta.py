@@ -44,15 +44,14 @@ class BetaSampling:
                 "expected a problem with rewards of 0 or 1 for ts-beta, got one with real rewards; "
                 "use ts-linear or linucb"
             )
-        prior = torch.tensor(
-            [options.prior_wins, options.prior_losses], device=device, dtype=dtype
-        )
+        prior = torch.tensor([options.prior_wins, options.prior_losses], device=device, dtype=dtype)
         self._counts = prior.repeat(arms.count, 1)
 
     def act(self, contexts: Float[Tensor, "b K d"], *, generator: Generator) -> Int64[Tensor, " b"]:
         """The arm that wins a draw from the posterior, for each of b environments."""
-        draws = torch._standard_gamma(
-            self._counts.expand(len(contexts), -1, -1), generator=generator
+        counts = self._counts.expand(len(contexts), -1, -1)
+        draws = torch._standard_gamma(  # pyright: ignore[reportPrivateImportUsage]
+            counts, generator=generator
         )
         # A Beta variable is the share of one of two Gamma variables.
         return (draws[..., 0] / draws.sum(-1)).argmax(1)

@@ -11,13 +11,13 @@ normal-inverse-gamma posterior of Riquelme, Tucker and Snoek 2018, "Deep Bayesia
     arm = argmax_k x_k' theta_k
 
 Disjoint arms have one posterior each. All arms see one context x, so only the K numbers x'theta_k
-matter, which are independent: K normals are drawn, not K vectors. Where arms share theta it is drawn
-once per environment and all arms are judged by the same draw. Contexts (b, K, d), arms (b,).
+matter, which are independent: K normals are drawn, not K vectors. Where arms share theta it is
+drawn once per environment and all arms are judged by the same draw. Contexts (b, K, d), arms (b,).
 
 Departs from the papers: with `noise_std` above 0 the noise is taken as known, as in Agrawal and
-Goyal, whose scale v it then is; no initial pulls, since the prior is proper; the prior of the noise
-is weaker than LinFullPost's a0 = b0 = 6, which presumes noise of about 1 and explores for long where
-there is little.
+Goyal, whose scale v it then is; no initial pulls, since the prior is proper; the prior of the
+noise is weaker than LinFullPost's a0 = b0 = 6, which presumes noise of about 1 and explores for
+long where there is little.
 """
 
 import math
@@ -74,7 +74,7 @@ class LinearSampling:
     ) -> Float[Tensor, "b K"]:
         """x_k' theta_k of every arm, with theta from the posterior."""
         b, ridge = len(contexts), self._ridge
-        kind = {"device": ridge.mean.device, "dtype": ridge.mean.dtype}
+        kind: dict[str, Any] = {"device": ridge.mean.device, "dtype": ridge.mean.dtype}
         noise_std = self._draw_noise(b, generator)
         if ridge.shared:
             normal = torch.randn(b, ridge.mean.shape[1], generator=generator, **kind)
@@ -119,7 +119,9 @@ class LinearSampling:
         shape, scale = torch.tensor(
             [self._shape, self._scale], device=mean.device, dtype=mean.dtype
         )
-        gamma = torch._standard_gamma(shape.expand(b, -1), generator=generator)
+        gamma = torch._standard_gamma(  # pyright: ignore[reportPrivateImportUsage]
+            shape.expand(b, -1), generator=generator
+        )
         return (scale / gamma).sqrt()
 
 

@@ -6,6 +6,8 @@ The context is the constant 1 (b, K, 1). One uniform number is drawn per pull an
 the arm that was played, so policies under one seed meet the same luck.
 """
 
+from typing import Any
+
 import torch
 from jaxtyping import Float, Int64
 from torch import Generator, Tensor
@@ -38,7 +40,7 @@ class Bernoulli:
         self.name = name
         self.arms = Arms(count=options.arms, d=1, binary=True)
         generator = torch.Generator(device="cpu").manual_seed(seed)
-        kind = {"device": torch.device("cpu"), "dtype": torch.float64}
+        kind: dict[str, Any] = {"device": torch.device("cpu"), "dtype": torch.float64}
         means = torch.rand(options.arms, generator=generator, **kind)
         if options.means == "gap":
             winner = means.argmax()

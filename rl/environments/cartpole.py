@@ -1,6 +1,6 @@
 """CartPole-v1, n copies in one numpy computation: gymnasium's own vectorised dynamics.
 
-    observations (n, 4): position, velocity, angle, angular velocity     actions (n,): 0 left, 1 right
+    observations (n, 4): position, velocity, angle, angular velocity; actions (n,): 0 left, 1 right
 
 Reward 1 a step; terminated when the pole or the cart leaves its bounds, truncated (not terminated:
 the pole still stands) at 500 steps.
@@ -112,9 +112,7 @@ class CartPole:
         return torch.tensor(values, device=self._device, dtype=torch.float32)
 
 
-def environments(
-    name: str, options: Options, n: int, seed: int, device: torch.device
-) -> CartPole:
+def environments(name: str, options: Options, n: int, seed: int, device: torch.device) -> CartPole:
     """The factory of the catalog."""
     del name
     return CartPole(options, n, seed, device)

@@ -48,7 +48,8 @@ class Classic:
         """
         made = [gymnasium.make(_IDS[name], disable_env_checker=True) for _ in range(n)]
         spec, space = made[0].spec, made[0].observation_space
-        assert spec is not None and space.shape is not None
+        assert spec is not None
+        assert space.shape is not None
         # The bare environments: their wrappers would count and reset too.
         self._copies: list[Any] = [environment.unwrapped for environment in made]
         self.n = n
@@ -122,8 +123,6 @@ class Classic:
         return torch.tensor(values, device=self._device, dtype=torch.float32)
 
 
-def environments(
-    name: str, options: Options, n: int, seed: int, device: torch.device
-) -> Classic:
+def environments(name: str, options: Options, n: int, seed: int, device: torch.device) -> Classic:
     """The factory of the catalog."""
     return Classic(name, options, n, seed, device)

@@ -6,6 +6,8 @@ The context is the constant 1 (b, K, 1). One normal number is drawn per pull and
 arm that was played, so policies under one seed meet the same noise.
 """
 
+from typing import Any
+
 import torch
 from jaxtyping import Float, Int64
 from torch import Generator, Tensor
@@ -33,7 +35,7 @@ class Gaussian:
         self.arms = Arms(count=options.arms, d=1)
         self._noise_std = options.noise_std
         generator = torch.Generator(device="cpu").manual_seed(seed)
-        kind = {"device": torch.device("cpu"), "dtype": torch.float64}
+        kind: dict[str, Any] = {"device": torch.device("cpu"), "dtype": torch.float64}
         means = torch.randn(options.arms, generator=generator, **kind)
         if options.means == "gap":
             winner = means.argmax()

@@ -74,7 +74,6 @@ class TiedKernel(Kernel):
             ),
         )
         self.ard_num_dims = len(groups)  # GPyTorch compares it with the columns of an input
-        self.ard_num_dims = None  # GPyTorch would insist on one length-scale per column
         self.matern = matern
         self.register_buffer("groups", groups)
 
@@ -83,10 +82,11 @@ class TiedKernel(Kernel):
         x1: Float[Tensor, "*b n d"],
         x2: Float[Tensor, "*#b m d"],
         diag: bool = False,
+        last_dim_is_batch: bool = False,
         **params: Any,
     ) -> Tensor:
         """(..., n, m) covariances, or their (..., n) diagonal."""
-        lengthscale = cast(Tensor, self.lengthscale)[..., cast(Tensor, self.groups)]
+        lengthscale = self.lengthscale[..., cast(Tensor, self.groups)]
         squared = self.covar_dist(
             x1 / lengthscale, x2 / lengthscale, square_dist=True, diag=diag, **params
         )
@@ -117,7 +117,9 @@ def fit(
         train_X,
         train_Y,
         train_Yvar,
-        likelihood=None if train_Yvar is not None else get_gaussian_likelihood_with_lognormal_prior(),
+        likelihood=None
+        if train_Yvar is not None
+        else get_gaussian_likelihood_with_lognormal_prior(),
         covar_module=TiedKernel(groups, matern=options.kernel == "matern52"),
         outcome_transform=Standardize(m=1),
     ).to(train_X)
@@ -159,7 +161,10 @@ def _load(model: MapGP, state: State) -> None:
     kernel = model.covar_module
     if len(state["lengthscale"]) != cast(Tensor, kernel.lengthscale).numel():
         return
-    like = {"dtype": model.train_targets.dtype, "device": model.train_targets.device}
+    like: dict[str, Any] = {
+        "dtype": model.train_targets.dtype,
+        "device": model.train_targets.device,
+    }
     kernel.lengthscale = torch.tensor(state["lengthscale"], **like)
     model.mean_module.constant = torch.tensor(state["mean"], **like)
     if "noise_var" in state and cast(Tensor, model.likelihood.noise).numel() == 1:

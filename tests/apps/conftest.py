@@ -18,7 +18,9 @@ class Wald:
         self.folder = folder
         self.env = {**os.environ, "OMP_NUM_THREADS": "1"}
 
-    def __call__(self, *arguments: object, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+    def __call__(
+        self, *arguments: object, timeout: float = 300
+    ) -> subprocess.CompletedProcess[str]:
         """Run to the end."""
         return subprocess.run(
             [*WALD, *map(str, arguments)],

@@ -74,7 +74,7 @@ def kill_and_resume(wald, kind, *, kills, store="wald.db"):
         time.sleep(random.uniform(0, 1.2 * whole["seconds"]))
         process.kill()
         process.communicate()
-        run_id, state, numbers = look(wald, store)
+        run_id, _, numbers = look(wald, store)
         assert numbers == list(range(len(numbers)))
         process = wald.start("resume", run_id, "--store", store, "--json")
     out, err = process.communicate(timeout=300)
@@ -126,7 +126,7 @@ def test_ctrl_c_saves_and_exits_130_and_resume_goes_on(wald, kind):
     wait_for_run(wald, process, "wald.db")
     time.sleep(0.3 * whole["seconds"])
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     run_id, state, _ = look(wald, "wald.db")
     assert state == "interrupted"
@@ -160,10 +160,23 @@ def test_a_stop_request_ends_the_run_after_its_step(wald):
 
 
 def test_the_same_name_goes_on_and_budget_is_the_total(wald):
-    command = "run bo --problem branin --method sobol --seed 1 --name mine".split()
+    command = [
+        "run",
+        "bo",
+        "--problem",
+        "branin",
+        "--method",
+        "sobol",
+        "--seed",
+        "1",
+        "--name",
+        "mine",
+    ]
     first = wald.json(*command, "--budget", "5")
     longer = wald.json(*command, "--budget", "8")
-    whole = wald.json(*"run bo --problem branin --method sobol --seed 1 --budget 8".split())
+    whole = wald.json(
+        *["run", "bo", "--problem", "branin", "--method", "sobol", "--seed", "1", "--budget", "8"]
+    )
     assert (first["run_id"], first["steps"]) == (longer["run_id"], 5)
     assert longer["steps"] == 8
     assert longer["digest"] == whole["digest"]
@@ -173,7 +186,7 @@ def test_the_same_name_goes_on_and_budget_is_the_total(wald):
 
 
 def test_auto_is_the_default_and_says_so(wald):
-    run = wald.json(*"run bo --problem branin --budget 3 --seed 0".split())
+    run = wald.json(*["run", "bo", "--problem", "branin", "--budget", "3", "--seed", "0"])
     assert run["method"] == "auto"
     assert "auto chose gp-map" in run["diagnostics"]["note"]
 
@@ -181,8 +194,23 @@ def test_auto_is_the_default_and_says_so(wald):
 def test_an_objective_that_fails_leaves_a_finished_run(wald):
     rows = "\n".join(f"{i},{i * i if i % 3 else ''}" for i in range(12))
     (wald.folder / "t.csv").write_text(f"a,y\n{rows}\n")
-    (wald.folder / "t.toml").write_text('table = "t.csv"\n[inputs.a]\n[goals.y]\ndirection = "minimize"\n')
-    run = wald.json(*"run bo --problem table:t.toml --method random --budget 30 --seed 0".split())
+    (wald.folder / "t.toml").write_text(
+        'table = "t.csv"\n[inputs.a]\n[goals.y]\ndirection = "minimize"\n'
+    )
+    run = wald.json(
+        *[
+            "run",
+            "bo",
+            "--problem",
+            "table:t.toml",
+            "--method",
+            "random",
+            "--budget",
+            "30",
+            "--seed",
+            "0",
+        ]
+    )
     assert run["state"] == "finished"
     assert run["trials"] == {"total": 12, "complete": 8, "failed": 4, "pending": 0}
     assert run["best"]["values"]["y"] == 1
@@ -218,7 +246,9 @@ def test_compare_note_and_export(wald):
 def test_a_study_made_by_hand_is_listed(wald):
     import bo
 
-    study = bo.Study({"x": bo.real(0, 1)}, name="lab", store=wald.folder / "wald.db", method="sobol")
+    study = bo.Study(
+        {"x": bo.real(0, 1)}, name="lab", store=wald.folder / "wald.db", method="sobol"
+    )
     study.tell(study.ask()[0], 1.5)
     rows = wald.json("list")["rows"]
     assert [(row["name"], row["steps"], row["state"]) for row in rows] == [("lab", 1, "stopped")]

@@ -34,7 +34,7 @@ def test_events_are_numbered_without_gaps_whoever_writes(store, tmp_path):
 
 def test_a_failed_record_leaves_nothing(store):
     with pytest.raises(TypeError):
-        store.record("r", [Event("metric", 1, {"x": object()})], state="failed")
+        store.record("r", [Event("metric", 1, {"x": object()})], columns={"state": "failed"})
     assert [e.kind for e in store.events("r")] == ["state"]
     assert store.run("r").state == "running"
 
@@ -43,7 +43,7 @@ def test_state_is_what_one_can_know(store):
     row = store.run("r")
     assert current_state(row) == "running"
     assert current_state(row, now=(row.heartbeat or 0) + 11) == "lost"
-    store.record("r", [], state="finished")
+    store.record("r", [], columns={"state": "finished"})
     assert current_state(store.run("r"), now=row.created + 1e6) == "finished"
 
 
@@ -56,7 +56,7 @@ def test_a_stop_request_reaches_the_run_and_dies_with_a_resume(store):
     assert not store.beat("r")
     store.request("r", "stop")
     assert store.beat("r")
-    store.record("r", [], state="stopped")
+    store.record("r", [], columns={"state": "stopped"})
     store.claim_run("r", SPEC, {})
     assert not store.beat("r")
 

@@ -10,7 +10,6 @@ import sys
 import textwrap
 import time
 
-import numpy as np
 import pytest
 
 import bo
@@ -57,7 +56,9 @@ def test_ten_lines_in_a_notebook():
 
 def test_maximise_is_minimise_mirrored():
     low = bo.minimize(bowl, SPACE, budget=10, seed=3, method="gp-map", callback=quiet)
-    high = bo.maximize(lambda p: -bowl(p), SPACE, budget=10, seed=3, method="gp-map", callback=quiet)
+    high = bo.maximize(
+        lambda p: -bowl(p), SPACE, budget=10, seed=3, method="gp-map", callback=quiet
+    )
     assert [t.parameters for t in low.study.trials] == [t.parameters for t in high.study.trials]
     assert high.best_value == -(low.best_value or math.nan)
 
@@ -68,11 +69,11 @@ def test_mixed_space_improves_on_random():
 
     found = bo.minimize(loss, MIXED, 24, seed=0, callback=quiet).best_value
     chance = [
-        bo.minimize(loss, MIXED, 24, seed=s, method="random", callback=quiet).best_value
+        bo.minimize(loss, MIXED, 24, seed=s, method="random", callback=quiet).best_value or 0.0
         for s in range(20)
     ]
     assert found is not None
-    assert found < np.quantile(chance, 0.25)
+    assert found < sorted(chance)[5]
 
 
 @pytest.mark.parametrize("method", ["random", "sobol", "gp-map"])
@@ -219,7 +220,9 @@ def test_huge_and_constant_values_are_data():
 def test_the_objective_may_take_the_trial():
     numbers = []
     study = bo.Study(SPACE, method="sobol", seed=0)
-    study.run(lambda p, trial: numbers.append((trial.number, trial.seed)) or bowl(p), 3, callback=quiet)
+    study.run(
+        lambda p, trial: numbers.append((trial.number, trial.seed)) or bowl(p), 3, callback=quiet
+    )
     assert [n for n, _ in numbers] == [0, 1, 2]
     assert [s for _, s in numbers] == [t.seed for t in study.trials]
     assert len({s for _, s in numbers}) == 3
@@ -318,7 +321,7 @@ def test_pending_points_are_conditioned_on():
 
 def test_parallel_evaluations_in_worker_processes(tmp_path):
     study = bo.Study(SPACE, method="sobol", seed=0, store=tmp_path / "s.db", name="s")
-    study.run(lambda p: (__import__("os").getpid() * 0 + bowl(p)), 8, parallel=2, callback=quiet)
+    study.run(lambda p: __import__("os").getpid() * 0 + bowl(p), 8, parallel=2, callback=quiet)
     assert [t.state for t in study.trials] == ["complete"] * 8
 
 
@@ -337,7 +340,13 @@ def test_a_worker_that_dies_runs_once_more_and_is_then_failed(tmp_path):
 
     study = bo.Study(SPACE, method="sobol", seed=0)
     study.run(objective, 5, parallel=2, callback=quiet)
-    assert [t.state for t in study.trials] == ["complete", "failed", "complete", "complete", "complete"]
+    assert [t.state for t in study.trials] == [
+        "complete",
+        "failed",
+        "complete",
+        "complete",
+        "complete",
+    ]
     assert [t.attempt for t in study.trials] == [1, 2, 2, 1, 1]
     assert "WorkerDied" in (study.trials[1].reason or "")
 
@@ -345,7 +354,9 @@ def test_a_worker_that_dies_runs_once_more_and_is_then_failed(tmp_path):
 def test_a_time_limit_is_real():
     study = bo.Study(SPACE, method="sobol", seed=0)
     began = time.monotonic()
-    study.run(lambda p, t: time.sleep(60) if t.number == 1 else p["x"], 3, timeout=1, callback=quiet)
+    study.run(
+        lambda p, t: time.sleep(60) if t.number == 1 else p["x"], 3, timeout=1, callback=quiet
+    )
     assert time.monotonic() - began < 30
     assert [t.state for t in study.trials] == ["complete", "failed", "complete"]
     assert "EvaluationTimeout" in (study.trials[1].reason or "")

@@ -4,6 +4,8 @@ Each ask gets its generator as a study makes it: from the seed and the number of
 """
 
 import dataclasses
+import functools
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bo.contract import Goal, Strategy, Trial
+from bo.contract import Goal, Strategy, Trial, TrialState
 from bo.methods import MODEL_BASED, make_strategy
 from bo.space import Parameters, Space, boolean, choice, fixed, integer, ordinal, real
 from surrogates.registry import Row
@@ -85,7 +87,11 @@ def log_of(
     total = complete + failed + running
     points = points_of(space, total)
     losses = scale * ((space.encode(points) - 0.3) ** 2).sum(axis=1)
-    states = ["complete"] * complete + ["failed"] * failed + ["running"] * running
+    states: list[TrialState] = [
+        *itertools.repeat("complete", complete),
+        *itertools.repeat("failed", failed),
+        *itertools.repeat("running", running),
+    ]
     return [
         Trial(
             number,
@@ -123,26 +129,33 @@ def check_first_points_are_valid_and_distinct(row: Row) -> None:
 
 
 def check_points_in_a_real_space_are_valid_and_new(row: Row) -> None:
-    _asks(row, REAL, 3)
+    _asks(row, "real", 3)
 
 
 def check_points_in_a_mixed_space_are_valid_and_new(row: Row) -> None:
-    _asks(row, MIXED, 2)
+    _asks(row, "mixed", 2)
 
 
 def check_points_of_one_parameter_are_valid_and_new(row: Row) -> None:
-    _asks(row, ONE, 2)
+    _asks(row, "one", 2)
 
 
 def check_points_in_a_pool_are_unseen_rows(row: Row) -> None:
-    _asks(row, POOL, 3)
+    _asks(row, "pool", 3)
 
 
-def _asks(row: Row, space: Space, n: int) -> None:
-    """n points at once, with a failed and a pending trial in the log."""
-    trials = log_of(space, failed=1, running=1)
-    points, _ = ask(strategy(row, space), trials, n)
-    assert_new(space, trials, points, n)
+def _asks(row: Row, place: str, n: int) -> None:
+    assert_new(SPACES[place], _log(place), asked(row, place, n), n)
+
+
+@functools.lru_cache
+def asked(row: Row, place: str, n: int) -> list[Parameters]:
+    """n points at once, with a failed and a pending trial in the log; for more than one check."""
+    return ask(strategy(row, SPACES[place]), _log(place), n)[0]
+
+
+def _log(place: str) -> list[Trial]:
+    return log_of(SPACES[place], failed=1, running=1)
 
 
 def check_pending_points_are_not_asked_again(row: Row) -> None:
@@ -177,10 +190,9 @@ def check_failed_trials_are_no_end(row: Row) -> None:
 
 
 def check_same_log_state_and_seed_give_the_same_points(row: Row) -> None:
-    for space in (MIXED, POOL):
-        trials = log_of(space, running=1)
-        one, other = ask(strategy(row, space), trials), ask(strategy(row, space), trials)
-        assert _text(one[0]) == _text(other[0])
+    for place, n in (("mixed", 2), ("pool", 3)):
+        again, _ = ask(strategy(row, SPACES[place]), _log(place), n)
+        assert _text(again) == _text(asked(row, place, n))
 
 
 def check_another_seed_gives_other_points(row: Row) -> None:
@@ -221,7 +233,7 @@ def check_a_pool_that_is_used_up_gives_fewer(row: Row) -> None:
 
 def check_a_finite_space_that_is_used_up_still_gives_points(row: Row) -> None:
     space = Space({"level": integer(1, 4), "flag": boolean()})
-    every = [{"level": level, "flag": flag} for level in (1, 2, 3, 4) for flag in (False, True)]
+    every = space.decode(np.array([[a, b] for a in (0.1, 0.4, 0.6, 0.9) for b in (0.0, 1.0)]))
     trials = [Trial(i, p, "complete", values={"loss": i / 7}) for i, p in enumerate(every * 2)]
     (point,), _ = ask(strategy(row, space), trials)
     assert space.check(point) == point

@@ -14,7 +14,6 @@ import torch
 from botorch.acquisition import LogExpectedImprovement, qLogExpectedImprovement
 from botorch.exceptions import InputDataWarning
 from botorch.models.model import Model
-from botorch.posteriors import Posterior
 from botorch.sampling import SobolQMCNormalSampler
 from botorch.sampling.get_sampler import get_sampler
 from linear_operator.utils.warnings import NumericalWarning
@@ -66,11 +65,11 @@ def fitted(
 def predicted(model: Model, X: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and variance at X (..., q, d), one point at a time: every method can do that."""
     with torch.no_grad():
-        posterior = model.posterior(X.unsqueeze(-2))
+        posterior: Any = model.posterior(X.unsqueeze(-2))
         return posterior.mean.squeeze(-2), posterior.variance.squeeze(-2)
 
 
-def draws(posterior: Posterior, s: int = 64) -> Tensor:
+def draws(posterior: Any, s: int = 64) -> Tensor:
     """(s, ..., q, m) draws from a posterior, always the same."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NumericalWarning)  # jitter where points coincide
@@ -198,7 +197,8 @@ def check_fit_never_changes_the_data(row: Row, device: torch.device) -> None:
 
 
 def check_diagnostics_are_finite_numbers_with_seconds(row: Row, device: torch.device) -> None:
-    for more in ({}, {"train_Yvar": torch.full_like(wave(device).Y, 0.04)}):
+    noise: dict[str, Any] = {"train_Yvar": torch.full_like(wave(device).Y, 0.04)}
+    for more in ({}, noise):
         try:
             diagnostics = fitted(row, wave(device), **more).diagnostics
         except CapabilityError:

@@ -23,10 +23,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "row" in metafunc.fixturenames:
-        kind = metafunc.module.KIND
-        more = [given(text) for text in metafunc.config.getoption("row", default=[])]
+        kind: str = vars(metafunc.module)["KIND"]
+        more = [given(text) for text in metafunc.config.getoption("row", default=None) or []]
         found = catalog(kind) + [row for given_kind, row in more if given_kind == kind]
-        metafunc.parametrize("row", [_marked(row) for row in found], ids=[row.name for row in found])
+        marked = [_marked(row) for row in found]
+        metafunc.parametrize("row", marked, ids=[row.name for row in found])
     if "device" in metafunc.fixturenames:
         devices: list[Any] = [torch.device("cpu")]
         devices.append(pytest.param(torch.device("cuda"), marks=pytest.mark.gpu))

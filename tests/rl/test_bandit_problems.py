@@ -9,9 +9,14 @@ import torch
 
 from rl.environments import bernoulli, csv_file, digits, gaussian, linear
 from surrogates.errors import UsageError
+from surrogates.options import build
 
 CPU = torch.device("cpu")
 ROOT = Path(__file__).resolve().parents[2]
+
+
+def given(options, **values):
+    return build(options, values, owner="the test")
 
 
 def generator(seed):
@@ -23,11 +28,13 @@ def same(outcome, other):
 
 
 SIMULATORS = {
-    "bernoulli": lambda seed: bernoulli.problem("bernoulli", bernoulli.Options(), seed, CPU),
-    "gaussian": lambda seed: gaussian.problem("gaussian", gaussian.Options(), seed, CPU),
-    "linear": lambda seed: linear.problem("linear", linear.Options(), seed, CPU),
-    "linear shared": lambda seed: linear.problem("linear", linear.Options(shared=True), seed, CPU),
-    "digits": lambda seed: digits.problem("digits", digits.Options(), seed, CPU),
+    "bernoulli": lambda seed: bernoulli.problem("bernoulli", given(bernoulli.Options), seed, CPU),
+    "gaussian": lambda seed: gaussian.problem("gaussian", given(gaussian.Options), seed, CPU),
+    "linear": lambda seed: linear.problem("linear", given(linear.Options), seed, CPU),
+    "linear shared": lambda seed: linear.problem(
+        "linear", given(linear.Options, shared=True), seed, CPU
+    ),
+    "digits": lambda seed: digits.problem("digits", given(digits.Options), seed, CPU),
 }
 
 
@@ -41,6 +48,8 @@ def test_mean_reward_is_the_expected_one(name):
     for arm in range(3):
         arms = torch.full((b,), arm, dtype=torch.int64)
         outcome = problem.pull(contexts, arms, generator=generator(arm))
+        assert outcome.expected is not None
+        assert outcome.best is not None
         error = float(outcome.rewards.mean() - outcome.expected.mean())
         assert abs(error) < 0.02
         assert bool((outcome.best >= outcome.expected).all())
@@ -72,25 +81,29 @@ def test_the_instance_comes_from_the_seed(name):
 
 def test_gaps_are_as_asked():
     problem = bernoulli.problem(
-        "bernoulli", bernoulli.Options(means="gap", best=0.5, gap=0.2, arms=4), 1, CPU
+        "bernoulli", given(bernoulli.Options, means="gap", best=0.5, gap=0.2, arms=4), 1, CPU
     )
     assert sorted(problem.means.tolist()) == pytest.approx([0.3, 0.3, 0.3, 0.5])
-    problem = gaussian.problem("gaussian", gaussian.Options(means="gap", gap=2.0, arms=3), 1, CPU)
+    problem = gaussian.problem(
+        "gaussian", given(gaussian.Options, means="gap", gap=2.0, arms=3), 1, CPU
+    )
     assert sorted(problem.means.tolist()) == [0.0, 0.0, 2.0]
     with pytest.raises(UsageError, match="at most best"):
-        bernoulli.problem("bernoulli", bernoulli.Options(means="gap", best=0.1, gap=0.2), 1, CPU)
+        bernoulli.problem(
+            "bernoulli", given(bernoulli.Options, means="gap", best=0.1, gap=0.2), 1, CPU
+        )
 
 
 def test_digits_pay_the_right_label():
-    problem = digits.problem("digits", digits.Options(), 0, CPU)
+    problem = digits.problem("digits", given(digits.Options), 0, CPU)
     contexts = problem.contexts(500, generator=generator(1))
     assert contexts.shape == (500, 10, 64)
     assert float(contexts.max()) == 1.0
-    total = sum(
+    rewards = [
         problem.pull(contexts, torch.full((500,), arm), generator=generator(0)).rewards
         for arm in range(10)
-    )
-    assert torch.equal(total, torch.ones(500, dtype=torch.float64))
+    ]
+    assert torch.equal(torch.stack(rewards).sum(0), torch.ones(500, dtype=torch.float64))
 
 
 def write(folder, text, name="data.csv"):
@@ -100,7 +113,7 @@ def write(folder, text, name="data.csv"):
 
 
 def load(name, **options):
-    return csv_file.problem(name, csv_file.Options(**options), 0, CPU)
+    return csv_file.problem(name, given(csv_file.Options, **options), 0, CPU)
 
 
 def test_csv_columns_are_encoded(tmp_path):

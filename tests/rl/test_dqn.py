@@ -1,6 +1,7 @@
 """DQN: targets by hand, gradients against autograd, memory, continuation."""
 
 import io
+from typing import Any
 
 import pytest
 import torch
@@ -9,9 +10,14 @@ from torch.nn import functional as F
 from rl.agents import dqn
 from rl.contract import Transition
 from surrogates.errors import DataError
+from surrogates.options import build
 
 CPU = torch.device("cpu")
-KIND = {"device": CPU, "dtype": torch.float32}
+KIND: dict[str, Any] = {"device": CPU, "dtype": torch.float32}
+
+
+def given(options, **values):
+    return build(options, values, owner="the test")
 
 
 def generator(seed):
@@ -22,7 +28,7 @@ def make(seed=0, d=3, actions=2, **options):
     return dqn.agent(
         d=d,
         actions=actions,
-        options=dqn.Options(**options),
+        options=given(dqn.Options, **options),
         device=CPU,
         generator=generator(seed),
     )
@@ -41,7 +47,7 @@ def transitions(n, seed, d=3, actions=2):
 
 def set_values(network, table):
     """Make Q(s, .) the row of `table` that a one-hot s picks."""
-    w1, b1, w2, b2, w3, b3 = network
+    w1, _, w2, _, w3, _ = network
     for part in network:
         part.zero_()
     size = len(table)
@@ -84,14 +90,13 @@ def test_gradient_is_autograds():
     target = reward + 0.99 * (1 - terminated) * value
     w1, b1, w2, b2, w3, b3 = network
     q = F.linear(F.relu(F.linear(F.relu(F.linear(s, w1, b1)), w2, b2)), w3, b3)
-    F.huber_loss(q.gather(1, action.long().unsqueeze(1)).squeeze(1), target).backward()
-    expected = torch.cat([part.grad.flatten() for part in network])
+    loss = F.huber_loss(q.gather(1, action.long().unsqueeze(1)).squeeze(1), target)
+    expected = torch.cat([part.flatten() for part in torch.autograd.grad(loss, network)])
     torch.testing.assert_close(gradient, expected)
 
 
 def test_steps_are_torchs_adam():
-    options = {"width": 8, "start": 1, "updates_per_step": 0.0}
-    agent = make(**options, learning_rate=3e-3, learning_rate_end=3e-3)
+    agent = make(width=8, learning_rate=3e-3, learning_rate_end=3e-3)
     reference = agent._weights.clone().requires_grad_(True)
     adam = torch.optim.Adam([reference], lr=3e-3)
     agent._remember(transitions(64, seed=2))
@@ -154,7 +159,10 @@ def test_state_round_trip_continues_bit_for_bit():
     buffer.seek(0)
     second.load_state_dict(torch.load(buffer, weights_only=True))
     for i in range(10, 40):
-        metrics = [a.update(transitions(4, seed=i), generator=generator(i)) for a in (first, second)]
+        metrics = [
+            agent.update(transitions(4, seed=i), generator=generator(i))
+            for agent in (first, second)
+        ]
         assert metrics[0] == metrics[1]
     for name, value in first.state_dict().items():
         other = second.state_dict()[name]

@@ -1,6 +1,7 @@
 """Environments against gymnasium's own, step by step, and restoring in mid-episode."""
 
 import io
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -9,15 +10,20 @@ import torch
 
 from rl.environments import cartpole, classic
 from surrogates.errors import DataError
+from surrogates.options import build
 
 CPU = torch.device("cpu")
 IDS = {"cartpole": "CartPole-v1", "acrobot": "Acrobot-v1", "mountaincar": "MountainCar-v0"}
 MODULES = {"cartpole": cartpole, "acrobot": classic, "mountaincar": classic}
 
 
+def given(options, **values):
+    return build(options, values, owner="the test")
+
+
 def make(name, n=3, seed=0, **options):
     module = MODULES[name]
-    return module.environments(name, module.Options(**options), n, seed, CPU)
+    return module.environments(name, given(module.Options, **options), n, seed, CPU)
 
 
 def actions(environments, steps, seed=0):
@@ -32,7 +38,7 @@ def equal(steps, other):
 @pytest.mark.parametrize("name", IDS)
 def test_dynamics_are_gymnasiums(name):
     environments = make(name, n=2, time_limit=60)
-    twin = gymnasium.make(IDS[name], disable_env_checker=True).unwrapped
+    twin: Any = gymnasium.make(IDS[name], disable_env_checker=True).unwrapped
     observations = environments.reset()
     chosen = actions(environments, 200)
     twin.reset(seed=0)
@@ -90,14 +96,15 @@ def test_seeds_and_copies_differ(name):
 
 def test_the_pole_that_stands_is_truncated_not_terminated():
     environments = make("cartpole", n=1)
-    observations = environments.reset()
+    observations, results = environments.reset(), []
     for step in range(1, 501):
         x, speed, angle, spin = observations[0].tolist()
         push = 0.2 * x + 0.4 * speed + 4.0 * angle + spin > 0
-        result = environments.step(torch.tensor([int(push)]))
-        observations = result.observations
-        assert not bool(result.terminated)
-        assert bool(result.truncated) == (step == 500)
+        results.append(environments.step(torch.tensor([int(push)])))
+        observations = results[-1].observations
+        assert not bool(results[-1].terminated)
+        assert bool(results[-1].truncated) == (step == 500)
+    result = results[-1]
     assert abs(float(result.final_observations[0, 2])) < 0.21
     assert float(result.observations.abs().max()) <= 0.05
 
@@ -110,8 +117,9 @@ def test_a_fall_at_the_limit_is_terminated():
     )
     environments = make("cartpole", n=1, time_limit=fall)
     environments.reset()
-    for _ in range(fall):
-        result = environments.step(torch.tensor([1]))
+    for _ in range(fall - 1):
+        environments.step(torch.tensor([1]))
+    result = environments.step(torch.tensor([1]))
     assert bool(result.terminated)
     assert not bool(result.truncated)
 

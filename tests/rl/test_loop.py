@@ -7,12 +7,17 @@ import pytest
 import torch
 
 from rl import loop
-from rl.bandits import random, ts_beta
+from rl.bandits import ts_beta
 from rl.environments import bernoulli
 from surrogates.errors import CapabilityError, UsageError
+from surrogates.options import build
 
 CPU = torch.device("cpu")
 SMALL = {"width": 16, "start": 64, "batch": 16, "environments": 4, "evaluate_every": 200}
+
+
+def given(options, **values):
+    return build(options, values, owner="the test")
 
 
 def bandit(problem, method, seed=0, budget=200, state=None, options=None, **problem_options):
@@ -28,7 +33,7 @@ def bandit(problem, method, seed=0, budget=200, state=None, options=None, **prob
     )
 
 
-def rl(problem, seed=0, budget=1000, state=None, time_limit=60, **options):
+def rl(problem, seed=0, budget=600, state=None, time_limit=60, **options):
     return loop.rl_run(
         problem,
         "dqn",
@@ -95,8 +100,8 @@ def test_training_goes_on_from_every_record(problem):
 
 
 def test_training_can_be_prolonged():
-    stopped = last(rl("cartpole", budget=702))
-    assert stopped.step == 704  # the first multiple of 4 environments that is not below 702
+    stopped = last(rl("cartpole", budget=302))
+    assert stopped.step == 304  # the first multiple of 4 environments that is not below 302
     prolonged = last(rl("cartpole", state=restored(saved(stopped))))
     assert plain(prolonged) == plain(last(rl("cartpole")))
 
@@ -128,11 +133,18 @@ def test_policies_meet_the_same_luck():
         def update(self, batch):
             return {}
 
-        summary = state_dict = lambda self: {}
+        def summary(self):
+            return {}
+
+        def state_dict(self):
+            return {}
+
+        def load_state_dict(self, state):
+            raise AssertionError
 
     runs = []
     for draws in (0, 7):
-        problem = bernoulli.problem("bernoulli", bernoulli.Options(), 1, CPU)
+        problem = bernoulli.problem("bernoulli", given(bernoulli.Options), 1, CPU)
         records = loop.bandit(problem, Stubborn(draws), seed=3, budget=100, device=CPU)
         runs.append([plain(record) for record in records])
     assert runs[0] == runs[1]
@@ -149,10 +161,9 @@ def test_regret_and_reward_add_up():
 
 
 def test_blocks_depend_on_the_step_alone():
-    problem = bernoulli.problem("bernoulli", bernoulli.Options(), 1, CPU)
-    policy = random.policy(problem.arms, random.Options(), CPU, torch.float64)
-    steps = [r.step for r in loop.bandit(problem, policy, seed=0, budget=6100, device=CPU)]
-    assert steps == [*range(50, 5001, 50), 5500, 6000, 6100]
+    ends = [step for step in range(1, 6101) if loop._ends_block(step, None)]
+    assert ends == [*range(50, 5001, 50), 5500, 6000]
+    assert [step for step in range(1, 50) if loop._ends_block(step, 20)] == [20, 40]
 
 
 @pytest.mark.parametrize(
@@ -161,34 +172,36 @@ def test_blocks_depend_on_the_step_alone():
         ("bernoulli", "ts-beta", 0.5),
         ("gaussian", "ts-linear", 0.5),
         ("gaussian", "linucb", 0.5),
-        ("linear", "ts-linear", 0.5),
-        ("linear", "linucb", 0.5),
-        ("digits", "ts-linear", 1 / 3),
+        ("linear", "ts-linear", 0.6),
+        ("linear", "linucb", 0.6),
     ],
 )
 def test_learning_beats_chance_and_regret_flattens(problem, method, fraction):
-    halves = [0.0, 0.0]
+    halves, chance = [0.0, 0.0], 0.0
     for seed in (11, 12):
-        records = list(bandit(problem, method, seed=seed, budget=1000))
-        regret = records[-1].metrics["regret"]
-        chance = last(bandit(problem, "random", seed=seed, budget=1000)).metrics["regret"]
-        assert regret < fraction * chance
-        middle = records[len(records) // 2 - 1].metrics["regret"]
-        halves[0] += middle
-        halves[1] += regret - middle
-    assert halves[1] < 0.7 * halves[0]
+        records = list(bandit(problem, method, seed=seed, budget=500))
+        middle, regret = (record.metrics["regret"] for record in (records[4], records[-1]))
+        halves = [halves[0] + middle, halves[1] + regret - middle]
+        chance += last(bandit(problem, "random", seed=seed, budget=500)).metrics["regret"]
+    assert sum(halves) < fraction * chance
+    assert halves[1] < 0.8 * halves[0]
+
+
+def test_digits_regret_is_at_most_a_third_of_chance():
+    regret = last(bandit("digits", "ts-linear", seed=11, budget=1500)).metrics["regret"]
+    assert regret < 0.9 * 1500 / 3
 
 
 def test_shared_parameters_are_learnt_faster():
     regret = [
-        last(bandit("linear", "ts-linear", budget=600, shared=shared)).metrics["regret"]
+        last(bandit("linear", "ts-linear", budget=400, shared=shared)).metrics["regret"]
         for shared in (True, False)
     ]
     assert regret[0] < 0.4 * regret[1]
 
 
 def test_the_kept_weights_are_scored_on_fresh_episodes():
-    records = list(rl("cartpole", budget=1600, seed=5))
+    records = list(rl("cartpole", budget=600, seed=5))
     metrics = records[-1].metrics
     for name in ("score", "final_score"):
         returns = metrics[f"{name}_returns"]
@@ -196,7 +209,7 @@ def test_the_kept_weights_are_scored_on_fresh_episodes():
         assert metrics[name] == pytest.approx(sum(returns) / 20)
         variance = sum((r - metrics[name]) ** 2 for r in returns) / 19
         assert metrics[f"{name}_standard_error"] == pytest.approx(math.sqrt(variance / 20))
-    assert metrics["kept_step"] % 200 == 0
+    assert metrics["kept_step"] in (200, 400, 600)
     assert metrics["kept_evaluation"] >= metrics["evaluation"]
 
 
@@ -206,7 +219,7 @@ def test_a_run_without_evaluation_keeps_its_last_weights():
     assert metrics["score_returns"] == metrics["final_score_returns"]
 
 
-@pytest.mark.parametrize("budget", [0, -3, 2.5, True])
+@pytest.mark.parametrize("budget", [0, -3, True])
 def test_bad_budgets_are_refused(budget):
     with pytest.raises(UsageError, match="expected a budget of at least 1"):
         bandit("bernoulli", "random", budget=budget)
@@ -239,17 +252,18 @@ def test_incompatible_pairs_name_what_to_use():
 
 
 def test_a_policy_without_known_optimum_has_no_regret():
-    problem = bernoulli.problem("bernoulli", bernoulli.Options(), 1, CPU)
+    problem = bernoulli.problem("bernoulli", given(bernoulli.Options), 1, CPU)
 
     class Blind:
         arms, name = problem.arms, "blind"
-        contexts, state_dict = problem.contexts, problem.state_dict
+        contexts = problem.contexts
+        state_dict, load_state_dict = problem.state_dict, problem.load_state_dict
 
         def pull(self, contexts, arms, *, generator):
             outcome = problem.pull(contexts, arms, generator=generator)
             return type(outcome)(outcome.rewards)
 
-    policy = ts_beta.policy(problem.arms, ts_beta.Options(), CPU, torch.float64)
+    policy = ts_beta.policy(problem.arms, given(ts_beta.Options), CPU, torch.float64)
     record = last(loop.bandit(Blind(), policy, seed=0, budget=60, device=CPU))
     assert record.metrics["regret"] is None
     assert record.metrics["reward"] > 0

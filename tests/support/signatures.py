@@ -1,4 +1,4 @@
-"""The checker of signatures in tests: beartype, with int accepted where float is declared (PEP 484)."""
+"""The checker of signatures in tests: beartype, where an int is a float too (PEP 484)."""
 
 from beartype import BeartypeConf, beartype
 

@@ -15,9 +15,7 @@ from bo.problems.measurements import Measurements
 from surrogates.errors import DataError, UsageError
 from surrogates.options import build
 
-PAIRS = [
-    (name, text.split()[1]) for name, table in TABLES.items() for text in table.goals
-]
+PAIRS = [(name, text.split()[1]) for name, table in TABLES.items() for text in table.goals]
 # Grids like hpobench-australian, on other data.
 SLOW = ("hpobench-car", "hpobench-phoneme", "hpobench-segment")
 

@@ -141,9 +141,7 @@ def test_given_types(make: MADE) -> None:
 
 
 def test_a_fixed_value_selects_rows(make: MADE) -> None:
-    made = make(
-        only('[inputs.temperature]\n[inputs.ligand]\ntype = "fixed"\nvalue = "L1"')
-    )
+    made = make(only('[inputs.temperature]\n[inputs.ligand]\ntype = "fixed"\nvalue = "L1"'))
     assert made.space.candidates is not None
     assert [row["temperature"] for row in made.space.candidates] == [20, 40, 60]
     assert made.optimum == 10.0
@@ -232,7 +230,7 @@ BAD_TOML = [
     (only("[inputs.ligand]", GOAL.replace("yield", "ligand")), "got both"),
     (only("[inputs.flow]", GOAL.replace("yield", "ligand")), "expected numbers, got 'L1' in row 1"),
     (only("[inputs.ligand]", first='table = "data/t.csv"\nrepeat = "mean"\n'), "mean 'repeats'"),
-    (only("[inputs.ligand]", first='table = "data/t.csv"\nrepeats = "all"\n'), "or \"draw\", got"),
+    (only("[inputs.ligand]", first='table = "data/t.csv"\nrepeats = "all"\n'), 'or "draw", got'),
     (only('[inputs.ligand]\ntype = "chioce"'), "did you mean 'choice'"),
     (only('[inputs.ligand]\ntype = ""'), "type of input ligand"),
     (only('[inputs.ligand]\ntype = "real"'), "expected numbers, got 'L1'; use choice"),
