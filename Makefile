@@ -22,7 +22,7 @@ demo: $(STAMP)
 	@.venv/bin/wald demo
 
 test: $(STAMP)
-	@.venv/bin/python -m pytest
+	@.venv/bin/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 lint: $(STAMP)
 	@.venv/bin/ruff check .
