@@ -39,7 +39,9 @@ def bands(
     methods = [method for method, runs in curves.items() if runs]
     color = alt.Color("method:N", scale=alt.Scale(domain=methods, range=list(PALETTE)), title=None)
     scale = alt.Scale(type="log", nice=False) if log else alt.Scale(zero=False)
-    base = alt.Chart(data, title=title).encode(x=alt.X("step:Q", title=x), color=color)
+    most = max(len(runs) for runs in curves.values())
+    told = alt.Title(title, subtitle=f"median and quartiles of {most} runs" if most > 1 else "")
+    base = alt.Chart(data, title=told).encode(x=alt.X("step:Q", title=x), color=color)
     band = base.mark_area(opacity=0.2).encode(y=alt.Y("low:Q", title=y, scale=scale), y2="high:Q")
     line = base.mark_line(strokeWidth=2).encode(y=alt.Y("median:Q", title=y, scale=scale))
     return cast(alt.LayerChart, alt.layer(band, line)).properties(width=640, height=360)

@@ -31,7 +31,7 @@ from rl.contract import StateDict, Transition
 from surrogates.errors import DataError
 from surrogates.options import option, options
 
-_BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8  # Adam's usual constants
+_BETA1, _BETA2 = 0.9, 0.999  # Adam's usual constants
 
 
 @options
@@ -44,6 +44,7 @@ class Options:
     learning_rate: float = option(2e-3, "Adam's step size at the start", low=1e-7, high=1.0)
     learning_rate_end: float = option(5e-5, "Adam's step size at the end", low=0.0, high=1.0)
     learning_rate_steps: int = option(40_000, "environment steps until then", low=1)
+    adam_epsilon: float = option(1e-4, "Adam's constant under the fraction", low=1e-12, high=1.0)
     discount: float = option(0.99, "gamma", low=0.0, high=1.0)
     batch: int = option(128, "transitions in a gradient step", low=1, high=4096)
     replay: int = option(50_000, "transitions remembered", low=1, high=5_000_000)
@@ -187,7 +188,7 @@ class DQN:
         step = (first + (last - first) * passed) / (1 - _BETA1**t)
         self._mean.lerp_(gradient, 1 - _BETA1)
         self._square.mul_(_BETA2).addcmul_(gradient, gradient, value=1 - _BETA2)
-        scale = (self._square / (1 - _BETA2**t)).sqrt_().add_(_EPSILON)
+        scale = (self._square / (1 - _BETA2**t)).sqrt_().add_(self._options.adam_epsilon)
         self._weights.addcdiv_(self._mean, scale, value=-step)
         if t % self._options.slow_every == 0:
             self._slow_weights.lerp_(self._weights, self._options.slow_rate)

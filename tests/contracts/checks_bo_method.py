@@ -141,7 +141,7 @@ def check_points_of_one_parameter_are_valid_and_new(row: Row) -> None:
 
 
 def check_points_in_a_pool_are_unseen_rows(row: Row) -> None:
-    _asks(row, "pool", 3)
+    _asks(row, "pool", 2)
 
 
 def _asks(row: Row, place: str, n: int) -> None:
@@ -190,7 +190,7 @@ def check_failed_trials_are_no_end(row: Row) -> None:
 
 
 def check_same_log_state_and_seed_give_the_same_points(row: Row) -> None:
-    for place, n in (("mixed", 2), ("pool", 3)):
+    for place, n in (("mixed", 2), ("pool", 2)):
         again, _ = ask(strategy(row, SPACES[place]), _log(place), n)
         assert _text(again) == _text(asked(row, place, n))
 

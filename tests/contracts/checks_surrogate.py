@@ -341,20 +341,20 @@ def check_a_level_never_seen_is_uncertain(row: Row, device: torch.device) -> Non
 
 
 def check_intervals_cover_draws_of_a_gaussian_process(row: Row, device: torch.device) -> None:
-    # 20 functions, 30 points each. The coverage of a calibrated model is 95 %, within 2 % (one
-    # standard deviation over functions); a model that is wrong about its own certainty falls below
-    # 85 %. Measured for gp-map over 40 roots of seeds: never below 89 %.
+    # 20 functions, 30 points each. Point estimates of hyperparameters make intervals too narrow:
+    # gp-map covers 89 % (standard deviation over roots of seeds 2.7 %), so that it falls below 80 %
+    # by chance about once in 2,000 roots; intervals half as wide cover less than 70 %.
     covered: list[float] = []
     for number in range(20):
-        X = uniform(45, 2, use=("draw", number), device=device)
-        squared = torch.cdist(X / 0.4, X / 0.4).square()
-        root = torch.linalg.cholesky(torch.exp(-squared / 2) + 1e-8 * torch.eye(45).to(X))
-        f = root @ normal(45, 1, use=("function", number), device=device)
-        Y = f[:15] + 0.1 * normal(15, 1, use=("noise", number), device=device)
-        mean, variance = predicted(fitted(row, Data(X[:15], Y)), X[15:])
-        inside = (f[15:] - mean).abs() < 1.96 * variance.sqrt()
+        X = uniform(60, 2, use=("draw", number), device=device)
+        squared = torch.cdist(X / 0.5, X / 0.5).square()
+        root = torch.linalg.cholesky(torch.exp(-squared / 2) + 1e-8 * torch.eye(60).to(X))
+        f = root @ normal(60, 1, use=("function", number), device=device)
+        Y = f[:30] + 0.1 * normal(30, 1, use=("noise", number), device=device)
+        mean, variance = predicted(fitted(row, Data(X[:30], Y)), X[30:])
+        inside = (f[30:] - mean).abs() < 1.96 * variance.sqrt()
         covered.append(float(inside.double().mean()))
-    assert 0.85 <= sum(covered) / len(covered) <= 1.0
+    assert 0.8 <= sum(covered) / len(covered) <= 1.0
 
 
 def check_expected_improvement_takes_it(row: Row, device: torch.device) -> None:
