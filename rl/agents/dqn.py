@@ -14,7 +14,8 @@ Shapes: observations (n, d) of n environments, minibatches (B, d), values (B, ac
 
 Departs from the papers: the slow copy moves a little after each step (Polyak averaging; rate = 1
 and a large `slow_every` give the periodic copy); Adam with a learning rate that falls linearly
-instead of RMSProp; n environments feed one memory; and `greedy` acts by the network itself, while
+instead of RMSProp, its epsilon large, since with the usual 1e-8 it magnifies the vanishing
+gradients of a network that has learnt its task, until that forgets it; n environments feed one memory; and `greedy` acts by the network itself, while
 the training loop keeps the weights that did best, since the last ones may be on a bad swing.
 """
 
@@ -39,17 +40,19 @@ class Options:
     """Options of DQN."""
 
     environments: int = option(8, "copies stepped together", low=1, high=1024)
-    evaluate_every: int = option(2000, "environment steps between greedy evaluations", low=1)
+    evaluate_every: int = option(1000, "environment steps between greedy evaluations", low=1)
     width: int = option(128, "units of each of the two hidden layers", low=4, high=2048)
-    learning_rate: float = option(2e-3, "Adam's step size at the start", low=1e-7, high=1.0)
-    learning_rate_end: float = option(5e-5, "Adam's step size at the end", low=0.0, high=1.0)
-    learning_rate_steps: int = option(40_000, "environment steps until then", low=1)
+    learning_rate: float = option(1e-3, "Adam's step size at the start", low=1e-7, high=1.0)
+    learning_rate_end: float = option(1e-4, "Adam's step size at the end", low=0.0, high=1.0)
+    learning_rate_steps: int = option(50_000, "environment steps until then", low=1)
     adam_epsilon: float = option(1e-4, "Adam's constant under the fraction", low=1e-12, high=1.0)
     discount: float = option(0.99, "gamma", low=0.0, high=1.0)
     batch: int = option(128, "transitions in a gradient step", low=1, high=4096)
     replay: int = option(50_000, "transitions remembered", low=1, high=5_000_000)
     start: int = option(1000, "environment steps before the first gradient step", low=1)
-    updates_per_step: float = option(0.25, "gradient steps per environment step", low=0.0, high=64.0)
+    updates_per_step: float = option(
+        0.25, "gradient steps per environment step", low=0.0, high=64.0
+    )
     slow_rate: float = option(0.02, "how far the slow copy moves; 1: copied", low=0.0, high=1.0)
     slow_every: int = option(1, "gradient steps between moves of the slow copy", low=1)
     explore_start: float = option(1.0, "epsilon at the start", low=0.0, high=1.0)
