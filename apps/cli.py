@@ -9,6 +9,7 @@ import importlib
 import json
 import os
 import secrets
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
@@ -35,6 +36,7 @@ RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Id or name of a
 def main() -> None:
     """Entry point of `wald`: errors become one line and an exit code."""
     arguments = sys.argv[1:] or ["--help"]
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: save, then leave
     try:
         code = app(args=arguments, prog_name="wald", standalone_mode=False)
     except _USAGE_ERROR as error:

@@ -6,6 +6,9 @@ Every run has a name, so a tour that was interrupted goes on and a finished one 
 import concurrent.futures
 import multiprocessing
 import os
+import signal
+import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +24,7 @@ from apps.store import Store
 from apps.summary import compare
 
 SEEDS = 3
-TUNING = ("svm-digits", ("ax", "gp-map", "sobol"), 25)
+TUNING = ("gbm-breast-cancer", ("ax", "gp-map", "sobol"), 25)
 BANDIT = ("digits", ("ts-linear", "linucb", "random"), 5_000)
 AGENT = ("cartpole", ("dqn",), 25_000)
 
@@ -40,9 +43,9 @@ def tour(store: str, out: str, seed: int) -> dict[str, Any]:
     tables: dict[str, Any] = {}
     figures: list[str] = []
     for title, name, kind, x in (
-        ("Tuning a support vector machine on digits", "tuning", "bo", "trial"),
+        ("Tuning gradient boosting on breast cancer", "tuning", "bo", "trial"),
         ("Digits as a bandit: ten arms, one right", "bandit", "bandit", "round"),
-        ("Balancing a pole", "agent", "rl", "environment step"),
+        ("Balancing a pole: 500 is perfect", "agent", "rl", "environment step"),
     ):
         own = [run for run in runs if run["kind"] == kind]
         tables[title] = compare(own)
@@ -77,7 +80,10 @@ def _run_all(specs: Sequence[RunSpec], store: str) -> list[dict[str, Any]]:
         TimeElapsedColumn(),
         console=Console(stderr=True),
     )
-    with progress, concurrent.futures.ProcessPoolExecutor(workers, spawn) as pool:
+    pool = concurrent.futures.ProcessPoolExecutor(
+        workers, spawn, initializer=_begin_worker, initargs=(os.getpid(),)
+    )
+    with progress, pool:
         task = progress.add_task("tour", total=len(specs))
         futures = [pool.submit(quietly, spec, store) for spec in specs]
         try:
@@ -88,5 +94,19 @@ def _run_all(specs: Sequence[RunSpec], store: str) -> list[dict[str, Any]]:
                 progress.console.print(f"{told}, {run['seconds']:.1f} s", highlight=False)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            for process in multiprocessing.active_children():
+                process.terminate()  # a run under way saves its state first
             raise
     return [future.result() for future in futures]
+
+
+def _begin_worker(parent: int) -> None:
+    """Ctrl-C is for the runs, which save their state; a worker never outlives the tour."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -42,7 +42,7 @@ SPACE = Space({name: real(0, 1) for name in PARAMETERS})
 GOAL = Goal.parse("minimize value")
 BLOCK = 11  # trials 10 to 20
 PEER_BLOCK = 5
-EARLY, LATE = 10, 950  # the late blocks are around 1000
+EARLY = 10
 FEW_EVENTS, MANY_EVENTS = 100, 100_000
 WRITERS, WRITES = 4, 250
 
@@ -237,14 +237,15 @@ def _block(step: Step, count: int) -> list[float]:
 
 def _ask_and_tell(histories: _Histories, turns: int, peer_turns: int) -> list[dict[str, Any]]:
     late = _our_step(histories.ours("late"))
-    _block(late, LATE)
+    _block(late, 1000 - turns * (EARLY + BLOCK) // 2)
     samples: list[dict[str, Any]] = []
     for turn in range(turns):
         early = _our_step(histories.ours(f"early-{turn}"))
         _block(early, EARLY)
+        _block(late, EARLY)  # as warm as the other
         sample: dict[str, Any] = {"what": "ask, tell (ms)", "repeat": turn}
-        sample["ours_10"] = _block(early, BLOCK)
-        sample["ours_1000"] = _block(late, BLOCK)
+        for key, step in [("ours_10", early), ("ours_1000", late)][:: 1 if turn % 2 else -1]:
+            sample[key] = _block(step, BLOCK)
         if turn * peer_turns // turns != (turn - 1) * peer_turns // turns:
             say(f"ask and tell, turn {turn + 1} of {turns}")
             for wal in (False, True):

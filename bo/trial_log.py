@@ -14,16 +14,18 @@ Every operation costs the same whatever the length of the history; a `Log` keeps
 has seen and reads only what changed.
 """
 
+import collections
 import contextlib
 import dataclasses
 import json
 import os
+import random
 import secrets
 import socket
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,7 @@ SCHEMA_VERSION = 1
 LEASE_SECONDS = 30.0
 HEARTBEAT_SECONDS = 10.0
 _HOST = socket.gethostname()
+_jitter = random.Random()  # not the global one, whose numbers belong to the user
 
 metadata = sa.MetaData()
 version_table = sa.Table("wald_version", metadata, sa.Column("version", sa.Integer, nullable=False))
@@ -172,16 +175,41 @@ def _prepare_sqlite(engine: sa.Engine, *, wal: bool) -> None:
     """WAL and explicit transactions: the driver's own begin is too late to serialise writers."""
 
     @event.listens_for(engine, "connect")
-    def _on_connect(connection: Any, _record: Any) -> None:
+    def _on_connect(connection: Any, record: Any) -> None:
         connection.isolation_level = None
         if wal and connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
             _switch_to_wal(connection)
         connection.execute("PRAGMA synchronous=NORMAL")
+        record.info["busy_ms"] = connection.execute("PRAGMA busy_timeout").fetchone()[0]
 
     @event.listens_for(engine, "begin")
     def _on_begin(connection: sa.Connection) -> None:
-        writing = connection.get_execution_options().get("writing", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+        driver: Any = connection.connection.dbapi_connection
+        if connection.get_execution_options().get("writing", False):
+            _begin_writing(driver, connection.info["busy_ms"])
+        else:
+            driver.execute("BEGIN")
+
+
+def _begin_writing(driver: Any, busy_ms: int) -> None:
+    """Take the write lock, trying every few milliseconds for as long as SQLite would.
+
+    SQLite itself tries ever more rarely, down to ten times a second, so that among several busy
+    writers whoever has waited long goes on waiting, for seconds in the end.
+    """
+    until = time.monotonic() + busy_ms / 1e3
+    driver.execute("PRAGMA busy_timeout=0")
+    try:
+        while True:
+            try:
+                driver.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > until:
+                    raise
+            time.sleep(_jitter.uniform(0.0, 0.004))
+    finally:
+        driver.execute(f"PRAGMA busy_timeout={busy_ms}")
 
 
 def _switch_to_wal(connection: Any) -> None:
@@ -290,7 +318,11 @@ class Log:
         self.url = url
         self._trials: list[Trial] = []
         self._owners: dict[int, tuple[str | None, float | None]] = {}
+        self._waiting: set[int] = set()
         self._revision = -1
+        self._asking: set[Lease] = set()
+        self._renewing: threading.Thread | None = None
+        self._lock = threading.Lock()
 
     @staticmethod
     def create(url: str | None, row: StudyRow, *, engine: sa.Engine | None = None) -> "Log":
@@ -350,14 +382,38 @@ class Log:
         lease = Lease(self, secrets.token_hex(16))
         pause = 0.001
         while not lease.take():
-            time.sleep(pause)
-            pause = min(2 * pause, 0.05)
+            time.sleep(_jitter.uniform(0.5, 1.5) * pause)
+            pause = min(2 * pause, 0.02)
         if self.url is not None:  # a database in memory has no other process to tell
-            threading.Thread(target=lease.renew, daemon=True).start()
+            self._start_renewing(lease)
         try:
             yield lease
         finally:
+            with self._lock:
+                self._asking.discard(lease)
             lease.give_back()
+
+    def _start_renewing(self, lease: "Lease") -> None:
+        """One thread for all asks of this log: starting one takes as long as a transaction."""
+        with self._lock:
+            self._asking.add(lease)
+            if self._renewing is None or not self._renewing.is_alive():  # no thread survives a fork
+                self._renewing = threading.Thread(target=self._renew, daemon=True)
+                self._renewing.start()
+
+    def _renew(self) -> None:
+        """Ends at the first look at which nobody asks."""
+        while True:
+            time.sleep(LEASE_SECONDS / 3)
+            with self._lock:
+                held = list(self._asking)
+                if not held:
+                    self._renewing = None
+                    return
+            for lease in held:
+                # It is tried again at the next look; `write` refuses a lease that ran out.
+                with contextlib.suppress(exc.DBAPIError, sqlite3.Error):
+                    lease.renew()
 
     def add(self, rows: Sequence[Mapping[str, Any]]) -> list[Trial]:
         """Write trials that were not asked: results known already, points to try first."""
@@ -379,9 +435,9 @@ class Log:
             UsageError: no such trial, or it is finished already.
         """
         with store_errors(self.url), writing(self.engine) as connection:
-            revision = self._bump(connection)
-            changed = connection.execute(
-                _FINISH,
+            revision = self._bump(connection).revision
+            changed = _FINISH.change(
+                connection,
                 {
                     "b_study": self.study.name,
                     "b_number": number,
@@ -393,7 +449,7 @@ class Log:
                     "revision": revision,
                 },
             )
-            if changed.rowcount != 1:
+            if changed != 1:
                 self._refresh(connection)
                 known = {t.number: t for t in self._trials}
                 if number not in known:
@@ -424,7 +480,7 @@ class Log:
                 if trial.number in numbers if numbers is not None else gone:
                     taken.append(trial.number)
             if taken:
-                revision = self._bump(connection)
+                revision = self._bump(connection).revision
                 connection.execute(
                     trials.update()
                     .where(trials.c.study == self.study.name, trials.c.number.in_(taken))
@@ -448,7 +504,7 @@ class Log:
                     trials.c.number.in_(numbers),
                     trials.c.state == "running",
                 )
-                .values(heartbeat=None, revision=self._bump(connection))
+                .values(heartbeat=None, revision=self._bump(connection).revision)
             )
 
     def beat(self, numbers: Sequence[int]) -> None:
@@ -460,13 +516,14 @@ class Log:
                 .values(heartbeat=time.time())
             )
 
-    def _bump(self, connection: sa.Connection) -> int:
-        connection.execute(_BUMP, {"b_study": self.study.name})
-        return connection.execute(_REVISION, {"b_study": self.study.name}).scalar_one()
+    def _bump(self, connection: sa.Connection, numbers: int = 0) -> Any:
+        """Count a change and take so many numbers; returns `revision` and `next_number` after."""
+        _BUMP.change(connection, {"b_study": self.study.name, "b_numbers": numbers})
+        return _COUNTS.rows(connection, {"b_study": self.study.name})[0]
 
     def _insert(self, connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> list[Trial]:
-        revision = self._bump(connection)
-        first = connection.execute(_NEXT, {"b_study": self.study.name}).scalar_one()
+        counts = self._bump(connection, len(rows))
+        first = counts.next_number - len(rows)
         full = [
             _NEW_TRIAL
             | dict(row)
@@ -474,25 +531,27 @@ class Log:
                 "study": self.study.name,
                 "number": number,
                 "seed": derive_seed(self.study.seed, "trial", number),
-                "revision": revision,
+                "revision": counts.revision,
             }
             for number, row in enumerate(rows, start=first)
         ]
-        connection.execute(trials.insert(), full)
-        after = {"b_study": self.study.name, "next_number": first + len(rows)}
-        connection.execute(_ADVANCE, after)
+        _ADD.change(connection, *full)
         self._refresh(connection)
         return self._trials[first:]
 
     def _refresh(self, connection: sa.Connection) -> None:
         since = {"b_study": self.study.name, "b_revision": self._revision}
-        for row in connection.execute(_CHANGED, since):
+        for row in _CHANGED.rows(connection, since):
             trial = _trial(row)
             if trial.number == len(self._trials):
                 self._trials.append(trial)
             else:
                 self._trials[trial.number] = trial
             self._owners[trial.number] = (row.owner, row.heartbeat)
+            if trial.state == "waiting":
+                self._waiting.add(trial.number)
+            else:
+                self._waiting.discard(trial.number)
             self._revision = max(self._revision, trial.revision)
 
 
@@ -515,13 +574,12 @@ class Lease:
             "expires": now + LEASE_SECONDS,
         }
         with store_errors(self.log.url), writing(self.log.engine) as connection:
-            held = connection.execute(_LEASE, {"b_study": name}).one_or_none()
-            if held is not None:
+            for held in _LEASE.rows(connection, {"b_study": name}):
                 beat = held.expires - LEASE_SECONDS
                 if not is_gone(held.holder, beat, now=now, patience=LEASE_SECONDS):
                     return False
                 connection.execute(leases.delete().where(leases.c.study == name))
-            connection.execute(leases.insert(), mine)
+            _TAKE.change(connection, mine)
             self.log._refresh(connection)
         return True
 
@@ -531,13 +589,13 @@ class Lease:
 
     def start_waiting(self, n: int, *, owner: str | None) -> list[Trial]:
         """Turn up to n enqueued trials into running ones."""
-        waiting = [t.number for t in self.log._trials if t.state == "waiting"][:n]
+        waiting = sorted(self.log._waiting)[:n]
         if not waiting:
             return []
         now = time.time()
         with store_errors(self.log.url), writing(self.log.engine) as connection:
             self._confirm(connection)
-            revision = self.log._bump(connection)
+            revision = self.log._bump(connection).revision
             connection.execute(
                 trials.update()
                 .where(trials.c.study == self.log.study.name, trials.c.number.in_(waiting))
@@ -553,21 +611,20 @@ class Lease:
             StoreError: the lease was lost (this process slept longer than it lasts).
         """
         with store_errors(self.log.url), writing(self.log.engine) as connection:
-            self._confirm(connection)
+            if not self._release(connection):
+                raise _lost()
             written = self.log._insert(connection, rows)
-            connection.execute(_RELEASE, {"b_study": self.log.study.name, "b_token": self.token})
         self.over.set()
         return written
 
     def renew(self) -> None:
-        """Runs in a thread of its own while a long ask lasts."""
-        while not self.over.wait(LEASE_SECONDS / 3):
-            with writing(self.log.engine) as connection:
-                connection.execute(
-                    leases.update()
-                    .where(leases.c.token == self.token)
-                    .values(expires=time.time() + LEASE_SECONDS)
-                )
+        """Hold it for longer, while a long ask lasts. One that is no longer held stays so."""
+        with writing(self.log.engine) as connection:
+            connection.execute(
+                leases.update()
+                .where(leases.c.token == self.token)
+                .values(expires=time.time() + LEASE_SECONDS)
+            )
 
     def give_back(self) -> None:
         """Release the lease where `write` did not."""
@@ -575,33 +632,108 @@ class Lease:
             return
         self.over.set()
         with store_errors(self.log.url), writing(self.log.engine) as connection:
-            connection.execute(_RELEASE, {"b_study": self.log.study.name, "b_token": self.token})
+            self._release(connection)
 
     def _confirm(self, connection: sa.Connection) -> None:
-        held = connection.execute(_LEASE, {"b_study": self.log.study.name}).one_or_none()
-        if held is None or held.token != self.token:
-            raise StoreError("expected to hold the study's lease, got none: it ran out; ask again")
+        held = _LEASE.rows(connection, {"b_study": self.log.study.name})
+        if not held or held[0].token != self.token:
+            raise _lost()
+
+    def _release(self, connection: sa.Connection) -> bool:
+        """Returns whether it was still held."""
+        mine = {"b_study": self.log.study.name, "b_token": self.token}
+        return _RELEASE.change(connection, mine) == 1
+
+
+def _lost() -> StoreError:
+    return StoreError("expected to hold the study's lease, got none: it ran out; ask again")
+
+
+class _Statement:
+    """A statement of every ask or tell: compiled once, then handed to the driver as text.
+
+    SQLAlchemy takes ten times as long over one of these as SQLite does, and an ask and a tell need
+    a dozen. Its errors are raised all the same. A connection that reads in this way begins no
+    transaction, so it sees what is committed at each statement.
+
+    Args:
+        statement: of SQLAlchemy, with a bound parameter for each value.
+        columns: those that an UPDATE sets from values of the same name.
+    """
+
+    def __init__(self, statement: Any, *columns: str) -> None:
+        self._statement = statement
+        self._columns = columns or None
+        self._row: Callable[[Iterable[Any]], Any] | None = None
+        if isinstance(statement, sa.Select):
+            keys = [str(column.key) for column in statement.selected_columns]
+            self._row = collections.namedtuple("Row", keys)._make  # pyright: ignore[reportUntypedNamedTuple]
+        self._compiled: dict[str, tuple[str, Mapping[str, Any], Sequence[str] | None]] = {}
+
+    def rows(self, connection: sa.Connection, values: Mapping[str, Any]) -> list[Any]:
+        """What a SELECT finds, columns as attributes."""
+        return self._run(connection, [values])[1]
+
+    def change(self, connection: sa.Connection, *values: Mapping[str, Any]) -> int:
+        """Insert, update or delete, once for each of `values`; returns how many rows changed."""
+        return self._run(connection, values)[0]
+
+    def _run(
+        self, connection: sa.Connection, values: Sequence[Mapping[str, Any]]
+    ) -> tuple[int, list[Any]]:
+        text, constants, order = self._text(connection.dialect)
+        given: list[Any] = [{**constants, **each} for each in values]
+        if order is not None:
+            given = [tuple([each[name] for name in order]) for each in given]
+        errors = connection.dialect.loaded_dbapi.Error
+        cursor = connection.connection.cursor()
+        try:
+            if len(given) == 1:
+                cursor.execute(text, given[0])
+            else:
+                cursor.executemany(text, given)
+            found = [] if self._row is None else list(map(self._row, cursor.fetchall()))
+            return cursor.rowcount, found
+        except errors as error:
+            raise exc.DBAPIError.instance(text, given, error, errors) from error
+        finally:
+            cursor.close()
+
+    def _text(self, dialect: sa.Dialect) -> tuple[str, Mapping[str, Any], Sequence[str] | None]:
+        """Statement, constants in it, and the order of the values where they have no names."""
+        kind = f"{dialect.name}+{dialect.driver}"
+        if kind not in self._compiled:
+            made = self._statement.compile(dialect=dialect, column_keys=self._columns)
+            self._compiled[kind] = (str(made), dict(made.params), made.positiontup)
+        return self._compiled[kind]
 
 
 _bound = sa.bindparam
-_BUMP = (
+_own_study = studies.c.study == _bound("b_study")
+_BUMP = _Statement(
     studies.update()
-    .where(studies.c.study == _bound("b_study"))
-    .values(revision=studies.c.revision + 1)
+    .where(_own_study)
+    .values(
+        revision=studies.c.revision + 1,
+        next_number=studies.c.next_number + _bound("b_numbers"),
+    )
 )
-_REVISION = sa.select(studies.c.revision).where(studies.c.study == _bound("b_study"))
-_NEXT = sa.select(studies.c.next_number).where(studies.c.study == _bound("b_study"))
-_ADVANCE = studies.update().where(studies.c.study == _bound("b_study"))
-_LEASE = sa.select(leases).where(leases.c.study == _bound("b_study"))
-_RELEASE = leases.delete().where(
-    leases.c.study == _bound("b_study"), leases.c.token == _bound("b_token")
+_COUNTS = _Statement(sa.select(studies.c.revision, studies.c.next_number).where(_own_study))
+_LEASE = _Statement(sa.select(leases).where(leases.c.study == _bound("b_study")))
+_TAKE = _Statement(leases.insert())
+_RELEASE = _Statement(
+    leases.delete().where(leases.c.study == _bound("b_study"), leases.c.token == _bound("b_token"))
 )
-_FINISH = trials.update().where(
-    trials.c.study == _bound("b_study"),
-    trials.c.number == _bound("b_number"),
-    trials.c.state == "running",
+_ADD = _Statement(trials.insert())
+_FINISH = _Statement(
+    trials.update().where(
+        trials.c.study == _bound("b_study"),
+        trials.c.number == _bound("b_number"),
+        trials.c.state == "running",
+    ),
+    *("state", "outcome", "reason", "traceback", "finished", "revision"),
 )
-_CHANGED = (
+_CHANGED = _Statement(
     sa.select(trials)
     .where(trials.c.study == _bound("b_study"), trials.c.revision > _bound("b_revision"))
     .order_by(trials.c.number)

@@ -31,12 +31,10 @@ from rl.contract import (
     StateDict,
     Transition,
 )
+from rl.evaluation import EPISODES, final_scores, mean, play
 from surrogates.errors import UsageError
 from surrogates.options import build
 from surrogates.registry import Row, find, rows
-
-EVALUATION_EPISODES = 20
-"""Episodes of a greedy evaluation, and of the final score."""
 
 
 def bandit(
@@ -209,17 +207,17 @@ def train(
             lengths[i] += 1
             if ended[i]:
                 digest = _chain(digest, struct.pack("<dq", returns[i], lengths[i]))
-                recent = [*recent[1 - EVALUATION_EPISODES :], returns[i]]
+                recent = [*recent[1 - EPISODES :], returns[i]]
                 episodes += 1
                 returns[i], lengths[i] = 0.0, 0
         if step // evaluate_every > before // evaluate_every:
-            evaluation = _mean(_play(make_environments, agent, child_seed(seed, f"at {step}")))
+            evaluation = mean(play(make_environments, agent, child_seed(seed, f"at {step}")))
             if kept["evaluation"] is None or evaluation >= kept["evaluation"]:
                 kept = {"weights": agent.weights(), "evaluation": evaluation, "step": step}
         if step >= budget or step // block > before // block:
             metrics = {
                 "episodes": episodes,
-                "return": _mean(recent) if recent else None,
+                "return": mean(recent) if recent else None,
                 "evaluation": evaluation,
                 "kept_evaluation": kept["evaluation"],
                 "kept_step": kept["step"],
@@ -227,7 +225,7 @@ def train(
             }
             shown = digest
             if step >= budget:
-                metrics |= _final(make_environments, agent, kept, child_seed(seed, "score"))
+                metrics |= final_scores(make_environments, agent, kept, child_seed(seed, "score"))
                 shown = _chain(digest, _bytes(agent.weights()))
             yield Record(step, metrics, shown, snapshot)
 
@@ -340,49 +338,3 @@ def _chain(digest: str, data: bytes) -> str:
 
 def _bytes(weights: StateDict) -> bytes:
     return b"".join(weights[name].cpu().numpy().tobytes() for name in sorted(weights))
-
-
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values)
-
-
-def _play(
-    make_environments: Callable[[int, int], Environments], agent: Agent, seed: int
-) -> list[float]:
-    """Returns of 20 greedy episodes: the first one of each of 20 copies."""
-    world = make_environments(EVALUATION_EPISODES, seed)
-    observations = world.reset()
-    running = torch.ones(world.n, device=observations.device, dtype=torch.bool)
-    returns = torch.zeros(world.n, device=observations.device, dtype=torch.float64)
-    while bool(running.any()):
-        result = world.step(agent.greedy(observations))
-        observations = result.observations
-        returns += result.rewards * running
-        running &= ~(result.terminated | result.truncated)
-    return returns.tolist()
-
-
-def _final(
-    make_environments: Callable[[int, int], Environments],
-    agent: Agent,
-    kept: Mapping[str, Any],
-    seed: int,
-) -> dict[str, Any]:
-    """Scores of the last and of the kept weights; the agent is left as it was."""
-    last = agent.weights()
-    metrics = _score("final_score", _play(make_environments, agent, seed))
-    agent.load_weights(kept["weights"] or last)
-    metrics |= _score("score", _play(make_environments, agent, seed))
-    agent.load_weights(last)
-    return metrics
-
-
-def _score(name: str, returns: list[float]) -> dict[str, Any]:
-    mean = _mean(returns)
-    variance = sum((value - mean) ** 2 for value in returns) / (len(returns) - 1)
-    standard_error = (variance / len(returns)) ** 0.5
-    return {
-        name: mean,
-        f"{name}_returns": returns,
-        f"{name}_standard_error": standard_error,
-    }

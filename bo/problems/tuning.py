@@ -76,7 +76,8 @@ def _svm_space(data: Data) -> dict[str, Parameter]:
 def _svm(point: Mapping[str, Any], data: Data, rows: int, seed: int) -> Any:
     given = {key: value for key, value in point.items() if key != "scale"}
     # Unscaled polynomials may otherwise take hours.
-    model = (SVC if data.classes else SVR)(**given, max_iter=data.iterations)
+    given["max_iter"] = data.iterations
+    model = SVC(**given, random_state=seed) if data.classes else SVR(**given)
     return make_pipeline(StandardScaler(), model) if point["scale"] else model
 
 
@@ -186,6 +187,18 @@ class CrossValidation:
         return float(losses.mean() if data.classes else np.sqrt(losses.mean()))
 
 
+def _some_rows(y: Any, rows: int, *, by_class: bool) -> Any:
+    """Positions of some rows, always the same; each class with its share."""
+    order = np.random.default_rng(_FIXED_SEED).permutation(len(y))
+    if by_class:  # deal out the classes evenly along the order
+        rank = np.empty(len(y))
+        for label in np.unique(y):
+            own = order[y[order] == label]
+            rank[own] = (np.arange(len(own)) + 0.5) / len(own)
+        order = order[np.argsort(rank[order], kind="stable")]
+    return order[:rows]
+
+
 def problem(name: str, options: Options) -> Problem:
     """The problem of a name such as `svm-digits`. Raises `UsageError` for an unknown one."""
     if name not in NAMES:
@@ -200,8 +213,13 @@ def problem(name: str, options: Options) -> Problem:
                 f"option rows of {name} expected {least} to {len(y)} with {options.folds} folds, "
                 f"got {options.rows}; 0 takes all"
             )
-        kept = np.random.default_rng(_FIXED_SEED).permutation(len(y))[: options.rows]
+        kept = _some_rows(y, options.rows, by_class=data.classes)
         x, y = x[kept], y[kept]
+        if data.classes and np.unique(y, return_counts=True)[1].min() < options.folds:
+            raise UsageError(
+                f"option rows of {name} expected {options.folds} rows of each class or more, "
+                f"got {options.rows} in all; use more rows, fewer folds, or 0 for all"
+            )
     return Problem(
         name=name,
         space=Space(MODELS[model].space(data)),

@@ -14,8 +14,8 @@ Shapes: observations (n, d) of n environments, minibatches (B, d), values (B, ac
 
 Departs from the papers: the slow copy moves a little after each step (Polyak averaging; rate = 1
 and a large `slow_every` give the periodic copy); Adam with a learning rate that falls linearly
-instead of RMSProp, its epsilon large, since with the usual 1e-8 it magnifies the vanishing
-gradients of a network that has learnt its task, until that forgets it; n environments feed one memory; and `greedy` acts by the network itself, while
+instead of RMSProp, its epsilon large (with the usual 1e-8, policies that had been learnt were lost
+again more often); n environments feed one memory; and `greedy` acts by the network itself, while
 the training loop keeps the weights that did best, since the last ones may be on a bad swing.
 """
 
@@ -50,9 +50,7 @@ class Options:
     batch: int = option(128, "transitions in a gradient step", low=1, high=4096)
     replay: int = option(50_000, "transitions remembered", low=1, high=5_000_000)
     start: int = option(1000, "environment steps before the first gradient step", low=1)
-    updates_per_step: float = option(
-        0.25, "gradient steps per environment step", low=0.0, high=64.0
-    )
+    updates_per_step: float = option(0.25, "gradient steps per step taken", low=0.0, high=64.0)
     slow_rate: float = option(0.02, "how far the slow copy moves; 1: copied", low=0.0, high=1.0)
     slow_every: int = option(1, "gradient steps between moves of the slow copy", low=1)
     explore_start: float = option(1.0, "epsilon at the start", low=0.0, high=1.0)

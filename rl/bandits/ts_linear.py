@@ -92,11 +92,12 @@ class LinearSampling:
         return {}
 
     def summary(self) -> Mapping[str, Any]:
-        """The scale of the noise that it holds, per regression."""
+        """The scale of the noise that it holds: one number, or one per arm."""
         if self._noise_std > 0:
             return {}
         pairs = zip(self._scale, self._shape, strict=True)
-        return {"noise_std": [math.sqrt(scale / shape) for scale, shape in pairs]}
+        found = [math.sqrt(scale / shape) for scale, shape in pairs]
+        return {"noise_std": found if len(found) > 1 else found[0]}
 
     def state_dict(self) -> StateDict:
         """The regressions and the noise's posterior."""
