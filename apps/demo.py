@@ -26,7 +26,7 @@ from apps.summary import compare
 SEEDS = 3
 TUNING = ("gbm-breast-cancer", ("ax", "gp-map", "sobol"), 25)
 BANDIT = ("digits", ("ts-linear", "linucb", "random"), 5_000)
-AGENT = ("cartpole", ("dqn",), 25_000)
+AGENT = ("cartpole", ("dqn",), 50_000)
 
 
 def tour(store: str, out: str, seed: int) -> dict[str, Any]:

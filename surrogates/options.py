@@ -4,7 +4,7 @@ A method file declares
 
     @options
     class Options:
-        depth: int = option(2, "hidden layers", low=1, high=8)
+        depth: int = option(default=2, help="hidden layers", low=1, high=8)
 
 and the command line, the catalog and the dashboard read `schema(Options)`, while `build` makes
 an instance from strings (`--option depth=3`) or Python values. Values out of bounds, of the wrong
@@ -24,9 +24,9 @@ _TYPES = {int: "integer", float: "real", bool: "boolean", str: "text"}
 
 
 def option(
+    *,
     default: Any,
     help: str,
-    *,
     low: float | None = None,
     high: float | None = None,
     choices: Sequence[str] | None = None,

@@ -110,10 +110,12 @@ TABLES: dict[str, Table] = {
 class Options:
     """Which outcome, and what to do with repeats."""
 
-    goal: str = option("", "name of the outcome to optimise; the table's first where empty")
+    goal: str = option(
+        default="", help="name of the outcome to optimise; the table's first where empty"
+    )
     repeats: str = option(
-        "mean",
-        "repeated measurements: average them, or draw one by the evaluation's seed",
+        default="mean",
+        help="repeated measurements: average them, or draw one by the evaluation's seed",
         choices=("mean", "draw"),
     )
 

@@ -196,7 +196,8 @@ def _groups(levels: Mapping[str, list[Value]]) -> tuple[NDArray[np.int64], NDArr
     frame = pd.DataFrame({i: pd.factorize(np.array(v))[0] for i, v in enumerate(levels.values())})
     groups = frame.groupby(list(frame.columns), sort=False).ngroup().to_numpy(dtype=np.int64)
     # Groups are numbered in the order of their first rows.
-    return groups, np.unique(groups, return_index=True)[1].astype(np.int64)
+    firsts = np.asarray(np.unique(groups, return_index=True)[1], dtype=np.int64)
+    return np.asarray(groups, dtype=np.int64), firsts
 
 
 def _told(

@@ -56,8 +56,8 @@ class Options:
     """How the table is used."""
 
     repeats: str = option(
-        "file",
-        "rows with equal inputs: average, draw one by the evaluation's seed, or as in the file",
+        default="file",
+        help="rows with equal inputs: their mean, a draw by the seed, or as the file says",
         choices=("file", "mean", "draw"),
     )
 
@@ -144,7 +144,7 @@ def read_header(path: Path) -> list[str]:
 
 def column_of(frame: pd.DataFrame, name: str) -> pd.Series:
     """One column."""
-    return cast(pd.Series, frame[name])
+    return frame[name]
 
 
 def statuses_of(frame: pd.DataFrame) -> pd.Series | None:

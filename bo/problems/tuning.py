@@ -141,9 +141,13 @@ NAMES = [f"{m}-{d}" for m in MODELS for d in DATA if (m, d) != ("gbm", "digits")
 class Options:
     """How a point is scored."""
 
-    folds: int = option(3, "folds of the cross-validation", low=2, high=10)
-    rows: int = option(0, "use only so many rows of the data, always the same; 0 for all", low=0)
-    noisy: bool = option(False, "folds and starts of models follow the seed of the evaluation")
+    folds: int = option(default=3, help="folds of the cross-validation", low=2, high=10)
+    rows: int = option(
+        default=0, help="use only so many rows of the data, always the same; 0 for all", low=0
+    )
+    noisy: bool = option(
+        default=False, help="folds and starts of models follow the seed of the evaluation"
+    )
 
 
 class CrossValidation:

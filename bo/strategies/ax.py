@@ -35,7 +35,7 @@ class Options:
     """How Ax's default begins."""
 
     initial: int = option(
-        5, "points of the initial Sobol design (5 is Ax's default)", low=1, high=1000
+        default=5, help="points of the initial Sobol design (5 is Ax's default)", low=1, high=1000
     )
 
 

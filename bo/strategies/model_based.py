@@ -32,11 +32,14 @@ INCUMBENTS = 5
 class Options:
     """Choices of the loop around the surrogate."""
 
-    acquisition: str = option("logei", "acquisition function", choices=NAMES)
+    acquisition: str = option(default="logei", help="acquisition function", choices=NAMES)
     initial: int = option(
-        0, "points of the initial design; 0: 2 per parameter, from 4 to 16", low=0, high=1000
+        default=0,
+        help="points of the initial design; 0: 2 per parameter, from 4 to 16",
+        low=0,
+        high=1000,
     )
-    device: str = option("cpu", "where the model computes", choices=("cpu", "cuda"))
+    device: str = option(default="cpu", help="where the model computes", choices=("cpu", "cuda"))
 
 
 class ModelBased:

@@ -39,23 +39,39 @@ _BETA1, _BETA2 = 0.9, 0.999  # Adam's usual constants
 class Options:
     """Options of DQN."""
 
-    environments: int = option(8, "copies stepped together", low=1, high=1024)
-    evaluate_every: int = option(1000, "environment steps between greedy evaluations", low=1)
-    width: int = option(128, "units of each of the two hidden layers", low=4, high=2048)
-    learning_rate: float = option(1e-3, "Adam's step size at the start", low=1e-7, high=1.0)
-    learning_rate_end: float = option(1e-4, "Adam's step size at the end", low=0.0, high=1.0)
-    learning_rate_steps: int = option(50_000, "environment steps until then", low=1)
-    adam_epsilon: float = option(1e-4, "Adam's constant under the fraction", low=1e-12, high=1.0)
-    discount: float = option(0.99, "gamma", low=0.0, high=1.0)
-    batch: int = option(128, "transitions in a gradient step", low=1, high=4096)
-    replay: int = option(50_000, "transitions remembered", low=1, high=5_000_000)
-    start: int = option(1000, "environment steps before the first gradient step", low=1)
-    updates_per_step: float = option(0.25, "gradient steps per step taken", low=0.0, high=64.0)
-    slow_rate: float = option(0.02, "how far the slow copy moves; 1: copied", low=0.0, high=1.0)
-    slow_every: int = option(1, "gradient steps between moves of the slow copy", low=1)
-    explore_start: float = option(1.0, "epsilon at the start", low=0.0, high=1.0)
-    explore_end: float = option(0.05, "epsilon at the end", low=0.0, high=1.0)
-    explore_steps: int = option(5000, "environment steps until then", low=1)
+    environments: int = option(default=8, help="copies stepped together", low=1, high=1024)
+    evaluate_every: int = option(
+        default=1000, help="environment steps between greedy evaluations", low=1
+    )
+    width: int = option(
+        default=128, help="units of each of the two hidden layers", low=4, high=2048
+    )
+    learning_rate: float = option(
+        default=1e-3, help="Adam's step size at the start", low=1e-7, high=1.0
+    )
+    learning_rate_end: float = option(
+        default=1e-4, help="Adam's step size at the end", low=0.0, high=1.0
+    )
+    learning_rate_steps: int = option(default=50_000, help="environment steps until then", low=1)
+    adam_epsilon: float = option(
+        default=1e-4, help="Adam's constant under the fraction", low=1e-12, high=1.0
+    )
+    discount: float = option(default=0.99, help="gamma", low=0.0, high=1.0)
+    batch: int = option(default=128, help="transitions in a gradient step", low=1, high=4096)
+    replay: int = option(default=50_000, help="transitions remembered", low=1, high=5_000_000)
+    start: int = option(
+        default=1000, help="environment steps before the first gradient step", low=1
+    )
+    updates_per_step: float = option(
+        default=0.25, help="gradient steps per step taken", low=0.0, high=64.0
+    )
+    slow_rate: float = option(
+        default=0.02, help="how far the slow copy moves; 1: copied", low=0.0, high=1.0
+    )
+    slow_every: int = option(default=1, help="gradient steps between moves of the slow copy", low=1)
+    explore_start: float = option(default=1.0, help="epsilon at the start", low=0.0, high=1.0)
+    explore_end: float = option(default=0.05, help="epsilon at the end", low=0.0, high=1.0)
+    explore_steps: int = option(default=5000, help="environment steps until then", low=1)
 
 
 class DQN:

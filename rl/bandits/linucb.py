@@ -29,9 +29,13 @@ from surrogates.options import option, options
 class Options:
     """Options of LinUCB."""
 
-    width: float = option(1.0, "standard errors added to the mean (alpha)", low=0.0, high=1e6)
-    prior_precision: float = option(1.0, "ridge: precision of a coefficient", low=1e-9, high=1e9)
-    intercept: bool = option(True, "add a constant to the context")
+    width: float = option(
+        default=1.0, help="standard errors added to the mean (alpha)", low=0.0, high=1e6
+    )
+    prior_precision: float = option(
+        default=1.0, help="ridge: precision of a coefficient", low=1e-9, high=1e9
+    )
+    intercept: bool = option(default=True, help="add a constant to the context")
 
 
 class LinUCB:

@@ -24,8 +24,8 @@ from surrogates.options import option, options
 class Options:
     """The prior of every arm, Beta(wins, losses)."""
 
-    prior_wins: float = option(1.0, "a0 of the Beta prior", low=1e-6, high=1e9)
-    prior_losses: float = option(1.0, "b0 of the Beta prior", low=1e-6, high=1e9)
+    prior_wins: float = option(default=1.0, help="a0 of the Beta prior", low=1e-6, high=1e9)
+    prior_losses: float = option(default=1.0, help="b0 of the Beta prior", low=1e-6, high=1e9)
 
 
 class BetaSampling:

@@ -37,13 +37,17 @@ from surrogates.options import option, options
 class Options:
     """Options of linear Thompson sampling."""
 
-    noise_std: float = option(0.0, "scale of the noise; 0: learnt", low=0.0, high=1e6)
+    noise_std: float = option(default=0.0, help="scale of the noise; 0: learnt", low=0.0, high=1e6)
     prior_precision: float = option(
-        1.0, "precision of a coefficient over the noise's", low=1e-9, high=1e9
+        default=1.0, help="precision of a coefficient over the noise's", low=1e-9, high=1e9
     )
-    prior_shape: float = option(1.0, "a0 of the noise's InverseGamma prior", low=1e-3, high=1e9)
-    prior_scale: float = option(0.25, "b0 of the noise's InverseGamma prior", low=1e-9, high=1e9)
-    intercept: bool = option(True, "add a constant to the context")
+    prior_shape: float = option(
+        default=1.0, help="a0 of the noise's InverseGamma prior", low=1e-3, high=1e9
+    )
+    prior_scale: float = option(
+        default=0.25, help="b0 of the noise's InverseGamma prior", low=1e-9, high=1e9
+    )
+    intercept: bool = option(default=True, help="add a constant to the context")
 
 
 class LinearSampling:

@@ -21,10 +21,14 @@ from surrogates.options import option, options
 class Options:
     """Options of the Bernoulli bandit."""
 
-    arms: int = option(10, "number of arms", low=2, high=10_000)
-    means: str = option("uniform", "how win rates are made", choices=("uniform", "gap"))
-    best: float = option(0.6, "win rate of the best arm (means = gap)", low=0.0, high=1.0)
-    gap: float = option(0.1, "what the others lack (means = gap)", low=0.0, high=1.0)
+    arms: int = option(default=10, help="number of arms", low=2, high=10_000)
+    means: str = option(
+        default="uniform", help="how win rates are made", choices=("uniform", "gap")
+    )
+    best: float = option(
+        default=0.6, help="win rate of the best arm (means = gap)", low=0.0, high=1.0
+    )
+    gap: float = option(default=0.1, help="what the others lack (means = gap)", low=0.0, high=1.0)
 
 
 class Bernoulli:

@@ -28,7 +28,7 @@ from surrogates.options import option, options
 class Options:
     """Options of CartPole."""
 
-    time_limit: int = option(500, "steps until an episode is cut", low=1)
+    time_limit: int = option(default=500, help="steps until an episode is cut", low=1)
 
 
 class CartPole:

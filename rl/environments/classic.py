@@ -28,7 +28,9 @@ _IDS = {"acrobot": "Acrobot-v1", "mountaincar": "MountainCar-v0"}
 class Options:
     """Options of the classic control problems."""
 
-    time_limit: int = option(0, "steps until an episode is cut; 0: gymnasium's limit", low=0)
+    time_limit: int = option(
+        default=0, help="steps until an episode is cut; 0: gymnasium's limit", low=0
+    )
 
 
 class Classic:

@@ -29,7 +29,7 @@ _MOST_COLUMNS = 2000
 class Options:
     """Options of a CSV file."""
 
-    label: str = option("", "column of the label; empty: the last one")
+    label: str = option(default="", help="column of the label; empty: the last one")
 
 
 def problem(name: str, options: Options, seed: int, device: torch.device) -> Classification:

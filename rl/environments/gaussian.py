@@ -20,10 +20,12 @@ from surrogates.options import option, options
 class Options:
     """Options of the Gaussian bandit."""
 
-    arms: int = option(10, "number of arms", low=2, high=10_000)
-    means: str = option("normal", "how mean rewards are made", choices=("normal", "gap"))
-    gap: float = option(0.5, "mean of the best arm (means = gap)", low=0.0, high=1e6)
-    noise_std: float = option(1.0, "standard deviation of a reward", low=0.0, high=1e6)
+    arms: int = option(default=10, help="number of arms", low=2, high=10_000)
+    means: str = option(
+        default="normal", help="how mean rewards are made", choices=("normal", "gap")
+    )
+    gap: float = option(default=0.5, help="mean of the best arm (means = gap)", low=0.0, high=1e6)
+    noise_std: float = option(default=1.0, help="standard deviation of a reward", low=0.0, high=1e6)
 
 
 class Gaussian:

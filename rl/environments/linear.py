@@ -19,10 +19,14 @@ from surrogates.options import option, options
 class Options:
     """Options of the linear bandit."""
 
-    arms: int = option(10, "number of arms", low=2, high=10_000)
-    d: int = option(10, "length of a context", low=1, high=10_000)
-    shared: bool = option(False, "one parameter vector for all arms, features for each")
-    noise_std: float = option(0.5, "standard deviation of the noise", low=0.0, high=1e6)
+    arms: int = option(default=10, help="number of arms", low=2, high=10_000)
+    d: int = option(default=10, help="length of a context", low=1, high=10_000)
+    shared: bool = option(
+        default=False, help="one parameter vector for all arms, features for each"
+    )
+    noise_std: float = option(
+        default=0.5, help="standard deviation of the noise", low=0.0, high=1e6
+    )
 
 
 class Linear:

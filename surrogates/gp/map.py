@@ -45,8 +45,10 @@ _TOLERANCE = 1e-7  # relative, of the log posterior per observation
 class Options:
     """Choices of the model."""
 
-    kernel: str = option("rbf", "covariance function", choices=("rbf", "matern52"))
-    max_iterations: int = option(200, "L-BFGS iterations of the fit", low=1, high=10_000)
+    kernel: str = option(default="rbf", help="covariance function", choices=("rbf", "matern52"))
+    max_iterations: int = option(
+        default=200, help="L-BFGS iterations of the fit", low=1, high=10_000
+    )
 
 
 class MapGP(SingleTaskGP):

@@ -241,9 +241,7 @@ def check_a_finite_space_that_is_used_up_still_gives_points(row: Row) -> None:
 
 def check_maximising_mirrors_minimising(row: Row) -> None:
     trials = log_of(REAL)
-    mirrored = [
-        dataclasses.replace(t, values={GOAL.name: -t.values[GOAL.name]}) for t in trials
-    ]
+    mirrored = [dataclasses.replace(t, values={GOAL.name: -t.values[GOAL.name]}) for t in trials]
     down, _ = ask(strategy(row, REAL), trials)
     up, _ = ask(strategy(row, REAL, Goal(GOAL.name, "maximize")), mirrored)
     assert _text(down) == _text(up)

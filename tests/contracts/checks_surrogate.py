@@ -324,9 +324,7 @@ def check_permuted_levels_have_permuted_predictions(row: Row, device: torch.devi
     order = [0, 3, 1, 4, 2]  # the first column is the real one
     Xs = torch.cat([torch.full_like(data.X[:4, :1], 0.4), torch.eye(4).to(data.X)], dim=1)
     plain = predicted(fitted(row, data, inputs=MIXED), Xs)
-    moved = predicted(
-        fitted(row, Data(data.X[:, order], data.Y), inputs=MIXED), Xs[:, order]
-    )
+    moved = predicted(fitted(row, Data(data.X[:, order], data.Y), inputs=MIXED), Xs[:, order])
     for one, other in zip(plain, moved, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-2, atol=1e-2)
 

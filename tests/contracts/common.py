@@ -53,11 +53,7 @@ def same(one: Any, other: Any) -> bool:
             and all(same(one[k], other[k]) for k in one)
         )
     if isinstance(one, (list, tuple)):
-        return (
-            type(one) is type(other)
-            and len(one) == len(other)
-            and all(map(same, one, other))
-        )
+        return type(one) is type(other) and len(one) == len(other) and all(map(same, one, other))
     return type(one) is type(other) and (one == other or (one != one and other != other))
 
 

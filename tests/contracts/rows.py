@@ -132,8 +132,7 @@ def write_table(folder: Path) -> Path:
     (folder / "table.csv").write_text("\n".join(["metal,dose,loss", *lines, "a,9,"]) + "\n")
     path = folder / "table.toml"
     path.write_text(
-        'table = "table.csv"\n[inputs.metal]\n[inputs.dose]\n'
-        '[goals.loss]\ndirection = "minimize"\n'
+        'table = "table.csv"\n[inputs.metal]\n[inputs.dose]\n[goals.loss]\ndirection = "minimize"\n'
     )
     return path
 

@@ -19,7 +19,7 @@ from surrogates.options import option, options
 class Options:
     """Choices of the policy."""
 
-    epsilon: float = option(0.1, "probability of any arm", low=0.0, high=1.0)
+    epsilon: float = option(default=0.1, help="probability of any arm", low=0.0, high=1.0)
 
 
 class ToyGreedy:

@@ -30,7 +30,7 @@ _GRID = tuple(itertools.product((0.1, 0.2, 0.4, 0.8, 1.6), (1e-3, 1e-2, 1e-1, 1.
 class Options:
     """Choices of the model."""
 
-    features: int = option(256, "number of cosines D", low=8, high=4096)
+    features: int = option(default=256, help="number of cosines D", low=8, high=4096)
 
 
 class ToyLinear(Model):

@@ -9,7 +9,7 @@ from surrogates.options import option, options
 class Options:
     """Choices of the problem."""
 
-    d: int = option(2, "number of parameters", low=1, high=100)
+    d: int = option(default=2, help="number of parameters", low=1, high=100)
 
 
 def evaluate(parameters: Parameters, *, seed: int) -> float:

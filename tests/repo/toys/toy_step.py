@@ -22,7 +22,9 @@ from surrogates.options import option, options
 class Options:
     """Choices of the strategy."""
 
-    step_std: float = option(0.1, "length of a step, in units of the range", low=1e-6, high=1.0)
+    step_std: float = option(
+        default=0.1, help="length of a step, in units of the range", low=1e-6, high=1.0
+    )
 
 
 class ToyStep:
