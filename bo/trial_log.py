@@ -117,9 +117,7 @@ def open_database(url: str | None, *, create: bool = True) -> sa.Engine:
     """
     found = None
     if url is not None and not (create and is_missing(url)):
-        found = _known_version(
-            url
-        )  # looks without touching: a store of another kind stays as it is
+        found = _known_version(url)  # looks without touching: another kind of file stays as it is
         if found is None and not create:
             raise StoreError(f"expected a store at {url}, got a database without wald's tables")
     engine = _engine(url, create=create)

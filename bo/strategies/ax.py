@@ -1,4 +1,4 @@
-"""Ax's own default strategy, as a peer to measure ours against. (github.com/facebook/Ax)
+"""Ax's own default strategy, as a peer to measure ours against. No paper: github.com/facebook/Ax.
 
 The first points are our scrambled Sobol sequence, as many as Ax's default design has; the others
 come from Ax's model, a BoTorch Gaussian process with log noisy expected improvement, through

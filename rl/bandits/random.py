@@ -1,4 +1,4 @@
-"""Uniform play: every arm with probability 1/K, whatever was observed. The baseline of regret.
+"""Uniform play: every arm with probability 1/K. The baseline of regret. No paper.
 
 Contexts (b, K, d) are ignored; arms (b,).
 """
