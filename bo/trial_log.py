@@ -315,7 +315,6 @@ class Log:
         self.study = row
         self.url = url
         self._trials: list[Trial] = []
-        self._owners: dict[int, tuple[str | None, float | None]] = {}
         self._waiting: set[int] = set()
         self._revision = -1
         self._asking: set[Lease] = set()
@@ -415,7 +414,7 @@ class Log:
 
     def add(self, rows: Sequence[Mapping[str, Any]]) -> list[Trial]:
         """Write trials that were not asked: results known already, points to try first."""
-        with store_errors(self.url), writing(self.engine) as connection:
+        with self._writing() as connection:
             return self._insert(connection, rows)
 
     def finish(
@@ -432,7 +431,7 @@ class Log:
         Raises:
             UsageError: no such trial, or it is finished already.
         """
-        with store_errors(self.url), writing(self.engine) as connection:
+        with self._writing() as connection:
             revision = self._bump(connection).revision
             changed = _FINISH.change(
                 connection,
@@ -467,16 +466,21 @@ class Log:
             numbers: only these, whoever owns them; None for all that a dead process left.
         """
         now = time.time()
-        with store_errors(self.url), writing(self.engine) as connection:
-            self._refresh(connection)
-            taken: list[int] = []
-            for trial in self._trials:
-                if trial.state != "running":
-                    continue
-                who, heartbeat = self._owners[trial.number]
-                gone = is_gone(who, heartbeat, now=now, patience=HEARTBEAT_SECONDS * 3)
-                if trial.number in numbers if numbers is not None else gone:
-                    taken.append(trial.number)
+        with self._writing() as connection:
+            running = connection.execute(
+                sa.select(trials.c.number, trials.c.owner, trials.c.heartbeat)
+                .where(trials.c.study == self.study.name, trials.c.state == "running")
+                .order_by(trials.c.number)
+            )
+            taken = [
+                row.number
+                for row in running
+                if (
+                    row.number in numbers
+                    if numbers is not None
+                    else is_gone(row.owner, row.heartbeat, now=now, patience=HEARTBEAT_SECONDS * 3)
+                )
+            ]
             if taken:
                 revision = self._bump(connection).revision
                 connection.execute(
@@ -494,7 +498,7 @@ class Log:
 
     def release(self, numbers: Sequence[int]) -> None:
         """Give up running trials of this process, so that the next run takes them at once."""
-        with store_errors(self.url), writing(self.engine) as connection:
+        with self._writing() as connection:
             connection.execute(
                 trials.update()
                 .where(
@@ -507,12 +511,22 @@ class Log:
 
     def beat(self, numbers: Sequence[int]) -> None:
         """Say that the running trials of this process are alive. Bumps no revision."""
-        with store_errors(self.url), writing(self.engine) as connection:
+        with self._writing() as connection:
             connection.execute(
                 trials.update()
                 .where(trials.c.study == self.study.name, trials.c.number.in_(numbers))
                 .values(heartbeat=time.time())
             )
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[sa.Connection]:
+        """A transaction. One that fails takes with it what was read meanwhile."""
+        try:
+            with store_errors(self.url), writing(self.engine) as connection:
+                yield connection
+        except BaseException:
+            self._trials, self._waiting, self._revision = [], set(), -1
+            raise
 
     def _bump(self, connection: sa.Connection, numbers: int = 0) -> Any:
         """Count a change and take so many numbers; returns `revision` and `next_number` after."""
@@ -545,7 +559,6 @@ class Log:
                 self._trials.append(trial)
             else:
                 self._trials[trial.number] = trial
-            self._owners[trial.number] = (row.owner, row.heartbeat)
             if trial.state == "waiting":
                 self._waiting.add(trial.number)
             else:
@@ -571,7 +584,7 @@ class Lease:
             "token": self.token,
             "expires": now + LEASE_SECONDS,
         }
-        with store_errors(self.log.url), writing(self.log.engine) as connection:
+        with self.log._writing() as connection:
             for held in _LEASE.rows(connection, {"b_study": name}):
                 beat = held.expires - LEASE_SECONDS
                 if not is_gone(held.holder, beat, now=now, patience=LEASE_SECONDS):
@@ -591,7 +604,7 @@ class Lease:
         if not waiting:
             return []
         now = time.time()
-        with store_errors(self.log.url), writing(self.log.engine) as connection:
+        with self.log._writing() as connection:
             self._confirm(connection)
             revision = self.log._bump(connection).revision
             connection.execute(
@@ -608,7 +621,7 @@ class Lease:
         Raises:
             StoreError: the lease was lost (this process slept longer than it lasts).
         """
-        with store_errors(self.log.url), writing(self.log.engine) as connection:
+        with self.log._writing() as connection:
             if not self._release(connection):
                 raise _lost()
             written = self.log._insert(connection, rows)
@@ -629,7 +642,7 @@ class Lease:
         if self.over.is_set():
             return
         self.over.set()
-        with store_errors(self.log.url), writing(self.log.engine) as connection:
+        with self.log._writing() as connection:
             self._release(connection)
 
     def _confirm(self, connection: sa.Connection) -> None:

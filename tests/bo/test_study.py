@@ -13,7 +13,7 @@ import time
 import pytest
 
 import bo
-from bo import metrics
+from bo import metrics, trial_log
 from bo.trial_log import Log, open_database
 from surrogates.errors import StoreError, UsageError
 
@@ -453,6 +453,38 @@ def test_a_living_holder_of_the_lease_is_waited_for(tmp_path):
 
         assert not Lease(other.log, "x").take()
     assert Lease(other.log, "x").take()
+
+
+def test_a_slow_trial_whose_process_lives_is_never_taken_over(tmp_path, monkeypatch):
+    store = tmp_path / "s.db"
+    study = bo.Study(SPACE, name="s", store=store, method="sobol", seed=0)
+    (slow,) = study._ask(1, owner=trial_log.owner())
+    watching = Log.load(f"sqlite:///{store}", "s")
+    assert len(watching.trials()) == 1
+    later = time.time() + 3600  # silent for an hour, then a heartbeat
+    monkeypatch.setattr(trial_log.time, "time", lambda: later)
+    study.log.beat([slow.number])
+    assert watching.reclaim() == []
+    monkeypatch.setattr(trial_log.time, "time", lambda: later + 3600)
+    assert [t.attempt for t in watching.reclaim()] == [2]
+    told = study.tell(slow, 1.0)  # a late tell is recorded all the same
+    assert (told.state, told.attempt) == ("complete", 2)
+
+
+def test_what_a_failed_transaction_read_is_forgotten(tmp_path):
+    study = bo.Study(SPACE, name="s", store=tmp_path / "s.db", method="sobol", seed=0)
+
+    def insert_and_fail():
+        with study.log._writing() as connection:
+            study.log._insert(connection, [{"parameters": json.dumps({"x": 0.0, "y": 0.0})}])
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        insert_and_fail()
+    assert study.trials == []
+    other = bo.Study.resume("s", store=tmp_path / "s.db")
+    other.tell(other.ask()[0], 1.0)
+    assert [t.state for t in study.trials] == ["complete"]
 
 
 @pytest.mark.parametrize("content", [b"not a database at all, but some text\n" * 40, b"\0" * 4096])
