@@ -35,6 +35,7 @@ from rl.evaluation import EPISODES, final_scores, mean, play
 from surrogates.errors import UsageError
 from surrogates.options import build
 from surrogates.registry import Row, find, rows
+from surrogates.seeds import derive_seed
 
 
 def bandit(
@@ -64,7 +65,7 @@ def bandit(
     """
     _check_budget(budget)
     randomness = {
-        name: _generator(child_seed(seed, name), device)
+        name: _generator(derive_seed(seed, name), device)
         for name in ("contexts", "rewards", "policy")
     }
     step, reward, digest = 0, 0.0, _start(seed)
@@ -153,8 +154,8 @@ def train(
     """
     _check_budget(budget)
     n = environments
-    world = make_environments(n, child_seed(seed, "environments"))
-    generator = _generator(child_seed(seed, "agent"), device)
+    world = make_environments(n, derive_seed(seed, "environments"))
+    generator = _generator(derive_seed(seed, "agent"), device)
     observations = world.reset()
     step, episodes, digest = 0, 0, _start(seed)
     returns, lengths = [0.0] * n, [0] * n  # of the episodes in progress
@@ -211,7 +212,7 @@ def train(
                 episodes += 1
                 returns[i], lengths[i] = 0.0, 0
         if step // evaluate_every > before // evaluate_every:
-            evaluation = mean(play(make_environments, agent, child_seed(seed, f"at {step}")))
+            evaluation = mean(play(make_environments, agent, derive_seed(seed, f"at {step}")))
             if kept["evaluation"] is None or evaluation >= kept["evaluation"]:
                 kept = {"weights": agent.weights(), "evaluation": evaluation, "step": step}
         if step >= budget or step // block > before // block:
@@ -225,7 +226,7 @@ def train(
             }
             shown = digest
             if step >= budget:
-                metrics |= final_scores(make_environments, agent, kept, child_seed(seed, "score"))
+                metrics |= final_scores(make_environments, agent, kept, derive_seed(seed, "score"))
                 shown = _chain(digest, _bytes(agent.weights()))
             yield Record(step, metrics, shown, snapshot)
 
@@ -253,7 +254,7 @@ def bandit_run(
     built_problem_options = build(problem_row.options(), problem_options, owner=problem_name)
     built_options = build(method_row.options(), options, owner=method_name)
     problem = problem_row.load()(
-        problem_name, built_problem_options, child_seed(seed, "instance"), device
+        problem_name, built_problem_options, derive_seed(seed, "instance"), device
     )
     policy = method_row.load()(problem.arms, built_options, device, torch.float64)
     return bandit(problem, policy, seed=seed, budget=budget, device=device, state=state)
@@ -291,7 +292,7 @@ def rl_run(
         actions=sample.actions,
         options=built_options,
         device=device,
-        generator=_generator(child_seed(seed, "weights"), device),
+        generator=_generator(derive_seed(seed, "weights"), device),
     )
     return train(
         make_environments,
@@ -303,11 +304,6 @@ def rl_run(
         device=device,
         state=state,
     )
-
-
-def child_seed(seed: int, name: str) -> int:
-    """The seed of one source of randomness of a run (63 bits)."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:8], "big") >> 1
 
 
 def _ends_block(step: int, block: int | None) -> bool:
