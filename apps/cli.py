@@ -137,7 +137,8 @@ def run(
         threads=threads,
         name=name,
     )
-    return _launch("apps.launch:run", spec, store, as_json)
+    target = "apps.launch:run" if seed is not None else "apps.launch:run_with_any_seed"
+    return _launch(target, spec, store, as_json)
 
 
 @app.command()
@@ -184,7 +185,7 @@ def show(run: RunArgument, store: StoreOption = DEFAULT_STORE, as_json: JsonOpti
 def stop(run: RunArgument, store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
     """Ask a running run to end after its step; its state is kept."""
     opened = _open(store, writing=True)
-    row = opened.run(run)
+    row = _load("apps.launch:find_run")(opened, run)
     found = _load("apps.store:current_state")(row)
     if found != "running":
         raise UsageError(f"expected a running run, got {run}, which is {found}")

@@ -1,5 +1,6 @@
 """From a command to a run: prepares, opens the store, executes, shows progress."""
 
+import dataclasses
 import os
 from typing import Any
 
@@ -9,8 +10,10 @@ from threadpoolctl import threadpool_limits
 from apps import runner
 from apps.progress import Bar
 from apps.spec import RunSpec
-from apps.store import Store
-from apps.summary import run_object
+from apps.store import RunRow, Store
+from apps.summary import find_object, run_object
+from bo.trial_log import is_missing, store_url
+from surrogates.errors import UsageError
 
 
 def run(spec: RunSpec, store: str) -> dict[str, Any]:
@@ -27,13 +30,24 @@ def run(spec: RunSpec, store: str) -> dict[str, Any]:
     return runner.execute(run_id, opened, problem=problem, watcher=_bar(opened))
 
 
+def run_with_any_seed(spec: RunSpec, store: str) -> dict[str, Any]:
+    """As `run`, where no seed was asked for: what has that name already keeps its own."""
+    if spec.name is not None and not is_missing(store_url(store)):
+        opened = Store.open(store, create=False)
+        same = [row.spec.seed for row in opened.runs_named(spec.name) if row.kind == spec.kind]
+        same += [study[3] for study in opened.studies() if study[0] == spec.name]
+        if same:
+            spec = dataclasses.replace(spec, seed=same[0])
+    return run(spec, store)
+
+
 def resume(name: str, store: str) -> dict[str, Any]:
     """Go on with a run; a finished one is returned as it is.
 
     Raises:
         WaldError: no such run or store, or it is running.
     """
-    row = Store.open(store, create=False).run(name)
+    row = find_run(Store.open(store, create=False), name)
     if row.state == "finished":
         return run_object(Store.open(store, create=False), row)
     _limit_threads(row.spec.threads)
@@ -41,6 +55,17 @@ def resume(name: str, store: str) -> dict[str, Any]:
     opened = Store.open(store, create=True)
     runner.resume(row, opened)
     return runner.execute(row.run_id, opened, problem=problem, watcher=_bar(opened))
+
+
+def find_run(store: Store, name: str) -> RunRow:
+    """A run by id or name. Raises `UsageError` where there is none, or only a study by hand."""
+    found = find_object(store, name)
+    if found["problem"] is None:
+        raise UsageError(
+            f"expected a run, got {name!r}, a study that is asked and told by hand; "
+            f"go on in Python: bo.Study.resume({name!r}, store=...)"
+        )
+    return store.run(found["run_id"])
 
 
 def quietly(spec: RunSpec, store: str) -> dict[str, Any]:

@@ -30,6 +30,7 @@ class Bar:
             f"{run_id} {going}: {spec.method} on {spec.problem}, seed {spec.seed}, "
             f"{spec.budget} {BUDGET_UNITS[spec.kind]}; store {self.store}",
             highlight=False,
+            soft_wrap=True,
         )
         self.first, self.began = step, time.monotonic()
         self.progress = Progress(
@@ -64,9 +65,13 @@ class Bar:
             self.progress.stop()
         if run["state"] != "finished":
             why = f": {run['error']}" if run.get("error") else ""
-            self.console.print(f"{run['run_id']} {run['state']}{why}", highlight=False)
+            self.console.print(
+                f"{run['run_id']} {run['state']}{why}", highlight=False, soft_wrap=True
+            )
             flag = "" if self.store == "sqlite:///wald.db" else f" --store {self.store}"
-            self.console.print(f"go on: wald resume {run['run_id']}{flag}", highlight=False)
+            self.console.print(
+                f"go on: wald resume {run['run_id']}{flag}", highlight=False, soft_wrap=True
+            )
 
 
 def _duration(seconds: float) -> str:

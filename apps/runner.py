@@ -215,11 +215,13 @@ class _Run:
         handled = (signal.SIGINT, signal.SIGTERM)
         main = threading.current_thread() is threading.main_thread()
         former = {number: signal.signal(number, on_signal) for number in handled} if main else {}
-        threading.Thread(target=self._beat, daemon=True).start()
+        beating = threading.Thread(target=self._beat, daemon=True)
+        beating.start()
         try:
             yield
         finally:
             self.over.set()
+            beating.join()  # a thread that is alive at the interpreter's end may abort the process
             for number, handler in former.items():
                 signal.signal(number, handler)
 

@@ -13,7 +13,7 @@ KINDS = ("bo", "bandit", "rl")
 DEFAULT_BUDGETS = {"bo": 50, "bandit": 5_000, "rl": 50_000}
 BUDGET_UNITS = {"bo": "trials", "bandit": "rounds", "rl": "environment steps"}
 DEVICES = ("auto", "cpu", "cuda")
-LARGEST_BUDGET = 10**9
+LARGEST = {"budget": 10**9, "batch": 1000, "parallel": 256, "threads": 256}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,10 +53,10 @@ class RunSpec:
             raise UsageError(unknown("kind of run", self.kind, KINDS))
         if self.device not in DEVICES:
             raise UsageError(unknown("device", self.device, DEVICES))
-        at_least_one = {"budget": self.budget, "batch": self.batch, "parallel": self.parallel}
-        for what, value in (at_least_one | {"threads": self.threads}).items():
-            if not 1 <= value <= LARGEST_BUDGET:
-                raise UsageError(f"{what} expected 1 to {LARGEST_BUDGET}, got {value}")
+        for what, most in LARGEST.items():
+            value = getattr(self, what)
+            if not 1 <= value <= most:
+                raise UsageError(f"{what} expected 1 to {most}, got {value}")
         if not 0 <= self.seed < 2**63:
             raise UsageError(f"seed expected 0 to 2**63 - 1, got {self.seed}")
         if self.kind != "bo" and (self.batch > 1 or self.parallel > 1):

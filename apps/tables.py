@@ -6,6 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 _STYLES = {"running": "cyan", "finished": "green", "failed": "red", "lost": "red"}
 
@@ -14,7 +15,7 @@ def number(value: Any, digits: int = 4) -> str:
     """A number with some significant digits; a dash for None."""
     if value is None:
         return "-"
-    if isinstance(value, int):
+    if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
 
@@ -23,7 +24,7 @@ def show_run(run: Mapping[str, Any]) -> None:
     """One run."""
     table = Table.grid(padding=(0, 2))
     for name in ("run_id", "name", "kind", "problem", "method", "seed"):
-        table.add_row(name, escape(str(run[name])))
+        table.add_row(name, escape("-" if run[name] is None else str(run[name])))
     table.add_row("state", _state(run["state"]))
     table.add_row("steps", f"{number(run['steps'])} of {number(run['budget'])}")
     table.add_row("score", f"{number(run['score'], 6)} (higher is better)")
@@ -49,65 +50,42 @@ def show_run(run: Mapping[str, Any]) -> None:
 
 def show_list(listed: Mapping[str, Any]) -> None:
     """Many runs."""
-    table = _table(
-        "run",
-        "name",
-        "kind",
-        "problem",
-        "method",
-        "seed",
-        "state",
-        "steps",
-        "score",
-        "regret",
-        "CPU s",
-    )
-    for run in listed["rows"]:
-        table.add_row(
-            run["run_id"],
-            escape(run["name"] if run["name"] != run["run_id"] else ""),
-            run["kind"],
-            escape(str(run["problem"] or "")),
-            run["method"],
-            str(run["seed"]),
-            _state(run["state"]),
-            number(run["steps"]),
-            number(run["score"]),
-            number(run["regret"]),
-            number(run["cpu_seconds"], 3),
-        )
-    _console().print(table)
+    rows = [
+        {
+            "run": run["run_id"],
+            "name": run["name"] if run["name"] != run["run_id"] else "",
+            "problem": run["problem"] or "-",
+            "method": run["method"],
+            "seed": str(run["seed"]),
+            "state": run["state"],
+            "steps": number(run["steps"]),
+            "score": number(run["score"]),
+            "regret": number(run["regret"]),
+            "CPU s": number(run["cpu_seconds"], 3),
+        }
+        for run in listed["rows"]
+    ]
+    _draw(rows, drop=("seed", "CPU s", "regret", "steps", "name"))
 
 
 def show_comparison(compared: Mapping[str, Any], title: str | None = None) -> None:
     """One row per problem and method."""
-    table = _table(
-        "problem",
-        "method",
-        "runs",
-        "steps",
-        "mean score",
-        "95 % interval",
-        "median",
-        "quartiles",
-        "median regret",
-        "CPU s",
-        title=title,
-    )
-    for row in compared["rows"]:
-        table.add_row(
-            escape(str(row["problem"])),
-            row["method"],
-            str(row["runs"]),
-            number(row["steps"]),
-            number(row["mean"]),
-            f"{number(row['low'])} to {number(row['high'])}" if row["low"] is not None else "-",
-            number(row["median"]),
-            f"{number(row['q25'])} to {number(row['q75'])}",
-            number(row["regret"]),
-            number(row["cpu_seconds"], 3),
-        )
-    _console().print(table)
+    rows = [
+        {
+            "problem": row["problem"] or "-",
+            "method": row["method"],
+            "runs": str(row["runs"]),
+            "steps": number(row["steps"]),
+            "mean score": number(row["mean"]),
+            "95 % interval": _range(row["low"], row["high"]),
+            "median": number(row["median"]),
+            "quartiles": _range(row["q25"], row["q75"]),
+            "median regret": number(row["regret"]),
+            "CPU s": number(row["cpu_seconds"], 3),
+        }
+        for row in compared["rows"]
+    ]
+    _draw(rows, drop=("quartiles", "CPU s", "median", "steps", "median regret"), title=title)
 
 
 def show_catalog(listed: Mapping[str, Any]) -> None:
@@ -173,6 +151,31 @@ def _table(*columns: str, title: str | None = None) -> Table:
     for column in columns:
         table.add_column(column, overflow="fold")
     return table
+
+
+def _draw(
+    rows: Sequence[Mapping[str, str]], *, drop: Sequence[str], title: str | None = None
+) -> None:
+    """A table whose cells stay whole; where the terminal is narrow, columns of `drop` give way."""
+    console = _console()
+    columns = list(rows[0]) if rows else ["nothing yet"]
+    for name in drop:
+        wide = sum(
+            max(len(name), *(len(row[name]) for row in rows)) + 2 for name in columns if rows
+        )
+        if wide > console.width:
+            columns.remove(name)
+    table = Table(title=title, title_justify="left", box=None, header_style="bold", padding=(0, 1))
+    for name in columns:
+        table.add_column(name, no_wrap=True)
+    for row in rows:
+        cells = [Text(row[name], style=_STYLES.get(row[name], "")) for name in columns]
+        table.add_row(*cells)
+    console.print(table)
+
+
+def _range(low: float | None, high: float | None) -> str:
+    return "-" if low is None or high is None else f"{number(low)} to {number(high)}"
 
 
 def _state(state: str) -> str:

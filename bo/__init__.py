@@ -35,6 +35,10 @@ __all__ = [
 ]
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 def __getattr__(name: str) -> Any:
     if name in ("Result", "Study", "maximize", "minimize"):
         return getattr(importlib.import_module("bo.study"), name)

@@ -4,6 +4,7 @@ A generator of finished trials. It keeps nothing that matters: the trial log doe
 it at any moment loses at most the evaluations in flight, and starting it again goes on from there.
 """
 
+import contextlib
 import inspect
 import threading
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from bo.contract import Trial
 from bo.trial_log import HEARTBEAT_SECONDS, owner
 from bo.workers import Executor, Pending, WorkerDied, traceback_of, wait
-from surrogates.errors import UsageError
+from surrogates.errors import StoreError, UsageError
 
 if TYPE_CHECKING:
     from bo.study import Study
@@ -138,16 +139,20 @@ class _Heartbeat:
         self.study = study
         self.flying = flying
         self.over = threading.Event()
+        self.thread = threading.Thread(target=self._beat, daemon=True)
 
     def __enter__(self) -> None:
         if self.study.log.url is not None:  # a database in memory has no other process to tell
-            threading.Thread(target=self._beat, daemon=True).start()
+            self.thread.start()
 
     def __exit__(self, *_: object) -> None:
         self.over.set()
+        if self.thread.is_alive():
+            self.thread.join()
 
     def _beat(self) -> None:
         while not self.over.wait(HEARTBEAT_SECONDS):
             numbers = list(self.flying)
             if numbers:
-                self.study.log.beat(numbers)
+                with contextlib.suppress(StoreError):  # the main thread meets the same
+                    self.study.log.beat(numbers)

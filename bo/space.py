@@ -206,6 +206,8 @@ class Space:
         *,
         candidates: Sequence[Mapping[str, Any]] | None = None,
     ) -> None:
+        if not isinstance(parameters, Mapping):
+            raise UsageError(f"a space expected parameters by name, got {parameters!r:.100}")
         for name, parameter in parameters.items():
             if not isinstance(name, str) or not name:  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise UsageError(f"a parameter expected a name, got {name!r}")

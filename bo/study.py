@@ -66,7 +66,7 @@ class Study:
     ) -> None:
         space = space if isinstance(space, Space) else Space(space)
         goal = Goal.parse(goal) if isinstance(goal, str) else goal
-        seed = _seed(seed)
+        asked_seed, seed = seed, _seed(seed)
         made = make_strategy(method, space, goal, options or {}, seed)  # refuse before writing
         row = StudyRow(
             name=_name(name),
@@ -78,6 +78,11 @@ class Study:
             created=time.time(),
         )
         log = Log.create(None if store is None else store_url(store), row)
+        if asked_seed is not None and log.study.seed != asked_seed:
+            raise UsageError(
+                f"the study {row.name!r} exists and has seed {log.study.seed}, got {asked_seed}; "
+                "leave the seed out, or choose another name"
+            )
         self._set(log, method, made if log.study.seed == seed else None, options or {})
 
     @classmethod
@@ -120,8 +125,7 @@ class Study:
         They stay pending until they are told or failed, by number if need be, however long that
         takes. Enqueued points come first. Fewer than n come back only where a pool is used up.
         """
-        if n < 1:
-            raise UsageError(f"ask expected at least 1 point, got {n}")
+        _check_count("ask", n)
         return self._ask(n, owner=None)
 
     def tell(self, trial: Trial | int, outcome: Outcome) -> Trial:
@@ -190,11 +194,10 @@ class Study:
             callback: called with each finished trial; None draws a progress line in a terminal or
                 a notebook.
         """
-        if budget < 1 or parallel < 1 or batch < 1:
-            raise UsageError(
-                "budget, parallel and batch expected at least 1, "
-                f"got budget={budget}, parallel={parallel}, batch={batch}"
-            )
+        for what, count in (("budget", budget), ("parallel", parallel), ("batch", batch)):
+            _check_count(what, count)
+        if not callable(objective):
+            raise UsageError(f"expected an objective f(parameters), got {objective!r:.100}")
         line = ProgressLine(self.goal, budget)
         shown = callback or (line if line.wanted() else None)
         for trial in self.steps(
@@ -413,11 +416,16 @@ def _seed(seed: int | None) -> int:
     return seed
 
 
+def _check_count(what: str, count: Any) -> None:
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise UsageError(f"{what} expected a whole number of at least 1, got {count!r}")
+
+
 def _name(name: str | None) -> str:
     if name is None:
         return f"study-{secrets.token_hex(4)}"
-    if not name.strip() or len(name) > 200:
-        raise UsageError(f"a study expected a name of 1 to 200 characters, got {name!r}")
+    if not isinstance(name, str) or not name.strip() or len(name) > 200:
+        raise UsageError(f"a study expected a name of 1 to 200 characters, got {name!r:.100}")
     return name
 
 
@@ -425,6 +433,8 @@ def _number(name: object, value: Any) -> float:
     if not isinstance(value, (str, bytes, bool)) and value is not None:
         try:
             return float(value)
+        except OverflowError:
+            return math.inf if value > 0 else -math.inf
         except (TypeError, ValueError, RuntimeError):
             pass
     raise UsageError(f"expected a number for {name!r}, got {value!r:.100}")

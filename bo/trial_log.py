@@ -14,6 +14,7 @@ Every operation costs the same whatever the length of the history; a `Log` keeps
 has seen and reads only what changed.
 """
 
+import atexit
 import collections
 import contextlib
 import dataclasses
@@ -25,6 +26,7 @@ import socket
 import sqlite3
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -397,11 +399,11 @@ class Log:
             if self._renewing is None or not self._renewing.is_alive():  # no thread survives a fork
                 self._renewing = threading.Thread(target=self._renew, daemon=True)
                 self._renewing.start()
+                _renewers.add(self._renewing)
 
     def _renew(self) -> None:
         """Ends at the first look at which nobody asks."""
-        while True:
-            time.sleep(LEASE_SECONDS / 3)
+        while not _leaving.wait(LEASE_SECONDS / 3):
             with self._lock:
                 held = list(self._asking)
                 if not held:
@@ -511,7 +513,7 @@ class Log:
 
     def beat(self, numbers: Sequence[int]) -> None:
         """Say that the running trials of this process are alive. Bumps no revision."""
-        with self._writing() as connection:
+        with store_errors(self.url), writing(self.engine) as connection:
             connection.execute(
                 trials.update()
                 .where(trials.c.study == self.study.name, trials.c.number.in_(numbers))
@@ -564,6 +566,20 @@ class Log:
             else:
                 self._waiting.discard(trial.number)
             self._revision = max(self._revision, trial.revision)
+
+
+_leaving = threading.Event()
+_renewers: "weakref.WeakSet[threading.Thread]" = weakref.WeakSet()
+
+
+def _leave() -> None:
+    """A thread that is alive at the interpreter's end may abort the process, so end them before."""
+    _leaving.set()
+    for thread in list(_renewers):
+        thread.join(timeout=5.0)
+
+
+atexit.register(_leave)
 
 
 class Lease:

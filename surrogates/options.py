@@ -94,10 +94,14 @@ def build(cls: type[_Class], given: Mapping[str, Any], *, owner: str) -> _Class:
 def unknown(what: str, name: str, known: Iterable[str]) -> str:
     """The message for an unknown name, with the nearest known one or the list of all."""
     known = list(known)
+    if not known:
+        return f"expected no {what}, got {name!r}: it has none"
+    if "<" in name:
+        return f"expected a name with a value for its placeholder, got {name!r}"
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     if near:
         return f"expected a known {what}, got {name!r}; did you mean {near[0]!r}?"
-    listed = ", ".join(known[:40]) or "(it has none)"
+    listed = ", ".join(known[:40])
     more = ", ..." if len(known) > 40 else ""
     return f"expected a known {what}, got {name!r}; choose from: {listed}{more}"
 

@@ -1,11 +1,12 @@
 """The search for the acquisition function's maximum over a mixed space or a pool. No paper.
 
 In a pool every unseen row is scored. Elsewhere: score many random points and neighbours of the best
-observed ones, keep the best as starts, then alternate between L-BFGS-B over the real columns, all
-starts at once (BoTorch's `gen_candidates_scipy`), and the best single change of a discrete
-parameter, until no start improves. Whole numbers with very many values are searched as reals and
-rounded. What comes back is decoded, scored as it will be evaluated, and never a point seen before
-while there is another.
+observed ones; start from the best two, and from random ones drawn with odds that grow with their
+score (Boltzmann), so that the starts do not all lie in one basin; then alternate between L-BFGS-B
+over the real columns, all starts at once (BoTorch's `gen_candidates_scipy`), and the best single
+change of a discrete parameter, until no start improves. Whole numbers with very many values are
+searched as reals and rounded. What comes back is decoded, scored as it will be evaluated, and never
+a point seen before while there is another.
 """
 
 import warnings
@@ -16,6 +17,7 @@ import torch
 from botorch.acquisition import AcquisitionFunction
 from botorch.generation.gen import gen_candidates_scipy
 from linear_operator.utils.warnings import NumericalWarning
+from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from bo.space import Array, Parameters, Space
@@ -23,7 +25,9 @@ from bo.strategies.sobol import sobol_uniforms
 from bo.strategies.unseen import unseen_indices
 
 RAW_SAMPLES = 512
-STARTS = 6
+STARTS = 8
+BEST_STARTS = 2
+GREED = 2.0
 ROUNDS = 5
 ENUMERABLE = 64
 CHUNK = 2048
@@ -86,7 +90,7 @@ def _search(
     near = _near(space, incumbents, RAW_SAMPLES // 8, generator)
     pool = np.concatenate([raw, near, incumbents])
     scores = _score(acquisition, pool, like)
-    starts = pool[np.argsort(-scores, kind="stable")[:STARTS]]
+    starts = pool[_spread(scores, len(raw), generator)]
     best = _score(acquisition, starts, like)
     moved = np.ones(len(starts), dtype=bool)
     enumerable = [n for n, p in space.free.items() if 0 < p.levels <= ENUMERABLE]
@@ -105,6 +109,18 @@ def _search(
     rounded = space.encode(space.decode(np.concatenate([starts, pool[np.argsort(-scores)[:64]]])))
     final = _score(acquisition, rounded, like)
     return space.decode(rounded[np.argsort(-final, kind="stable")])
+
+
+def _spread(scores: Array, raw: int, generator: Generator) -> NDArray[np.int64]:
+    """Positions of the starts: the best, and a Boltzmann sample of the first `raw` scores."""
+    best = np.argsort(-scores, kind="stable")[:BEST_STARTS]
+    finite = np.maximum(scores[:raw], np.quantile(scores[:raw], 0.1))
+    standard = (finite - finite.mean()) / max(float(finite.std()), 1e-12)
+    # The greatest of score + Gumbel noise are a sample without replacement.
+    gumbel = -np.log(-np.log(_draw(1, raw, generator)[:, 0].clip(1e-12, 1 - 1e-12)))
+    drawn = np.argsort(-(GREED * standard + gumbel), kind="stable")
+    others = [index for index in drawn if index not in best][: STARTS - BEST_STARTS]
+    return np.array([*best, *others])
 
 
 def _climb(

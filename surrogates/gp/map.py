@@ -39,6 +39,7 @@ from surrogates.inputs import Inputs
 from surrogates.options import option, options
 
 _SHORTEST_LENGTHSCALE = 2.5e-2
+_LEAST_SIGNAL_VAR = 1e-2
 _TOLERANCE = 1e-7  # relative, of the log posterior per observation
 
 
@@ -152,9 +153,15 @@ def fit(
 
 
 def _scaled(kernel: TiedKernel) -> ScaleKernel:
-    scaled = ScaleKernel(kernel, outputscale_prior=LogNormalPrior(loc=0.0, scale=1.0))
-    scaled.outputscale = 1.0
-    return scaled
+    return ScaleKernel(
+        kernel,
+        outputscale_prior=LogNormalPrior(loc=0.0, scale=1.0),
+        outputscale_constraint=GreaterThan(
+            _LEAST_SIGNAL_VAR,
+            transform=None,  # pyright: ignore[reportArgumentType]
+            initial_value=1.0,
+        ),
+    )
 
 
 def _mode(model: MapGP) -> dict[str, Any]:

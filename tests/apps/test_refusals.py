@@ -58,6 +58,8 @@ def refused(tmp_path, monkeypatch, capsys):
         ("run bo --problem branin --seed -1", "seed expected"),
         ("run bo --problem branin --batch 0", "batch expected"),
         ("run bo --problem branin --threads 0", "threads expected"),
+        ("run bo --problem branin --threads 100000", "threads expected 1 to 256"),
+        ("run bo --problem branin --parallel 100000", "parallel expected 1 to 256"),
         ("run bo --problem branin --device tpu", "known device"),
         ("run bo --problem branin --bogus 1", "No such option"),
         ("run bo", "problem"),

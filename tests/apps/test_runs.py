@@ -185,6 +185,15 @@ def test_the_same_name_goes_on_and_budget_is_the_total(wald):
     assert "differs" in other.stderr
 
 
+def test_a_named_run_that_goes_on_keeps_its_seed(wald):
+    command = ["run", "bo", "--problem", "branin", "--method", "sobol", "--name", "mine"]
+    first = wald.json(*command, "--budget", "3")
+    assert wald.json(*command, "--budget", "5")["seed"] == first["seed"]
+    other = wald(*command, "--budget", "5", "--seed", str(first["seed"] + 1))
+    assert other.returncode == 2
+    assert "has seed" in other.stderr
+
+
 def test_auto_is_the_default_and_says_so(wald):
     run = wald.json(*["run", "bo", "--problem", "branin", "--budget", "3", "--seed", "0"])
     assert run["method"] == "auto"
@@ -254,6 +263,9 @@ def test_a_study_made_by_hand_is_listed(wald):
     assert [(row["name"], row["steps"], row["state"]) for row in rows] == [("lab", 1, "stopped")]
     assert wald.json("show", "lab")["best"]["values"] == {"value": 1.5}
     assert len(wald("export", "lab").stdout.splitlines()) == 2
+    refused = wald("resume", "lab")
+    assert refused.returncode == 2
+    assert "bo.Study.resume('lab'" in refused.stderr
 
 
 def test_reading_commands_never_create_a_store(wald):

@@ -177,6 +177,7 @@ def _exit(_p):
         (lambda _p: math.nan, "value is not finite: nan"),
         (lambda _p: math.inf, "value is not finite: inf"),
         (lambda _p: -math.inf, "value is not finite: -inf"),
+        (lambda _p: 10**400, "value is not finite: inf"),
         (lambda _p: {"loss": 1.0}, "expected a value for 'value', got one for loss"),
         (lambda _p: [1.0, 2.0], "expected a number for 'value', got \\[1.0, 2.0\\]"),
     ],
@@ -281,6 +282,9 @@ def test_the_same_name_with_another_space_or_goal_is_refused(tmp_path):
         bo.Study({"x": bo.real(-5, 10)}, "minimize loss", name="a", store=store)
     with pytest.raises(UsageError, match="the goal is 'minimize loss' there"):
         bo.Study(SPACE, "maximize loss", name="a", store=store)
+    with pytest.raises(UsageError, match="has seed 0, got 1"):
+        bo.Study(SPACE, "minimize loss", name="a", store=store, seed=1)
+    assert bo.Study(SPACE, "minimize loss", name="a", store=store).seed == 0
     with pytest.raises(UsageError, match="did you mean 'a1'|choose from"):
         bo.Study.resume("b", store=store)
     with pytest.raises(StoreError, match="no such file"):
