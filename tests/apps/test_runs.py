@@ -56,18 +56,19 @@ def test_a_run_prints_the_object_and_repeats_itself(wald, kind):
 
 @pytest.mark.parametrize("kind", RUNS)
 def test_kill_and_resume_end_with_the_unbroken_runs_digest(wald, kind):
-    kill_and_resume(wald, kind, kills=3)
+    whole = wald.json(*RUNS[kind].split(), "--store", "whole.db")
+    kill_and_resume(wald, kind, whole, kills=3)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", RUNS)
 def test_twenty_kills(wald, kind):
-    for repetition in range(20):
-        kill_and_resume(wald, kind, kills=1, store=f"s{repetition}.db")
-
-
-def kill_and_resume(wald, kind, *, kills, store="wald.db"):
     whole = wald.json(*RUNS[kind].split(), "--store", "whole.db")
+    for repetition in range(20):
+        kill_and_resume(wald, kind, whole, kills=1, store=f"s{repetition}.db")
+
+
+def kill_and_resume(wald, kind, whole, *, kills, store="wald.db"):
     process = wald.start(*RUNS[kind].split(), "--store", store)
     for _ in range(kills):
         wait_for_run(wald, process, store)
