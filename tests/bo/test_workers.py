@@ -509,7 +509,7 @@ def test_close_leaves_nothing_behind(tmp_path: Path) -> None:
         with pytest.raises(CancelledError):
             future.result(0)
     assert descriptors() == before
-    assert threading.active_count() == threads
+    assert threading.active_count() <= threads  # one of another test may have ended
     workers.close()
     Workers(1).close()
     assert descriptors() == before
