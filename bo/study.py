@@ -65,7 +65,7 @@ class Study:
         seed: int | None = None,
     ) -> None:
         space = space if isinstance(space, Space) else Space(space)
-        goal = Goal.parse(goal) if isinstance(goal, str) else goal
+        goal = goal if isinstance(goal, Goal) else Goal.parse(str(goal))
         asked_seed, seed = seed, _seed(seed)
         made = make_strategy(method, space, goal, options or {}, seed)  # refuse before writing
         row = StudyRow(
