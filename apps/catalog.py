@@ -4,14 +4,14 @@ Options stand beside the methods, so reading them imports the method's module; `
 lists names without.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bo.methods import MODEL_BASED, method_rows, problem_rows
 from rl import catalog as rl_catalog
 from surrogates.catalog import SURROGATES
 from surrogates.errors import UsageError
-from surrogates.options import schema, unknown
+from surrogates.options import check, schema, unknown
 from surrogates.registry import Row, find, rows
 
 ROLES = ("method", "problem", "surrogate")
@@ -75,6 +75,26 @@ def option_schema(row: Row) -> list[Mapping[str, Any]]:
         for option in schema(surrogate.options()):
             described.append(option | {"name": f"surrogate.{option['name']}"})
     return described
+
+
+def check_options(
+    described: Sequence[Mapping[str, Any]], given: Mapping[str, Any], *, owner: str = "method"
+) -> dict[str, Any]:
+    """Options as given, parsed, against their description (as published in the store).
+
+    Args:
+        described: rows of `option_schema`.
+        given: texts or values by name.
+        owner: whose options these are, for the message.
+
+    Raises:
+        UsageError: an unknown name (the nearest one is suggested), or a value out of bounds.
+    """
+    by_name = {row["name"]: row for row in described}
+    for name in given:
+        if name not in by_name:
+            raise UsageError(unknown(f"option of {owner}", str(name), by_name))
+    return {name: check(value, by_name[name]) for name, value in given.items()}
 
 
 def search(what: str | None) -> list[dict[str, Any]]:

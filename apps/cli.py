@@ -5,6 +5,7 @@ goes on). Heavy modules are named in strings and loaded by the commands that nee
 `wald --help` stays quick.
 """
 
+import functools
 import importlib
 import json
 import os
@@ -16,10 +17,9 @@ from typing import Annotated, Any
 
 import typer
 
-from apps.spec import DEFAULT_BUDGETS, KINDS, RunSpec, parse_options
+from apps.spec import DEFAULT_BUDGETS, DEFAULT_STORE, KINDS, RunSpec, parse_every, parse_options
 from surrogates.errors import UsageError, WaldError
 
-DEFAULT_STORE = "sqlite:///wald.db"
 _USAGE_ERROR: Any = typer.BadParameter.__base__  # typer exports this one of its usage errors
 app = typer.Typer(
     add_completion=False,
@@ -93,8 +93,10 @@ def options(
     """Nothing to do: the options act by themselves."""
 
 
-@app.command()
+@app.command("run", help="Run one method on one problem.")
+@app.command("submit", help="Queue a run for `wald up`; takes what `run` takes.")
 def run(
+    context: typer.Context,
     kind: Annotated[str, typer.Argument(metavar="KIND", help="bo, bandit or rl.")],
     problem: Annotated[str, typer.Option("--problem", help="Catalog name, or table:FILE.toml.")],
     method: Annotated[str | None, typer.Option("--method", help="Catalog name; bo: auto.")] = None,
@@ -116,10 +118,13 @@ def run(
     name: Annotated[
         str | None, typer.Option("--name", help="Joins or resumes the run of that name.")
     ] = None,
+    snapshots: Annotated[
+        str, typer.Option("--snapshots", help="every=k: keep the model's view at each k-th ask.")
+    ] = "every=1",
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> int:
-    """Run one method on one problem."""
+    """Make a spec of what was typed, then run it or queue it."""
     if kind not in KINDS:
         raise UsageError(f"KIND expected bo, bandit or rl, got {kind!r}")
     chosen = _load("apps.catalog:check_names")(kind, problem, method)
@@ -136,9 +141,14 @@ def run(
         device=device,
         threads=threads,
         name=name,
+        snapshots=parse_every(snapshots),
     )
-    target = "apps.launch:run" if seed is not None else "apps.launch:run_with_any_seed"
-    return _launch(target, spec, store, as_json)
+    if seed is None:
+        spec = _load("apps.launch:with_its_seed")(spec, store)
+    if context.info_name == "submit":
+        _show(_load("apps.launch:submit")(spec, store), as_json, "show_line")
+        return 0
+    return _launch("apps.launch:run", spec, store, as_json)
 
 
 @app.command()
@@ -167,6 +177,20 @@ def demo(
     return 0
 
 
+@app.command()
+def up(
+    port: Annotated[int, typer.Option("--port", help="Of the page, on this machine only.")] = 8501,
+    workers: Annotated[
+        int, typer.Option("--workers", help="Queued runs at once; 0: as many as CPU cores.")
+    ] = 0,
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> int:
+    """Watch, start, stop and compare runs on one page; runs what `wald submit` queued."""
+    show = functools.partial(_show, as_json=as_json, draw="show_up")
+    return _load("apps.up:up")(store, port=port, workers=workers, show=show)
+
+
 @app.command("list")
 def list_runs(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
     """All runs and studies, newest first."""
@@ -187,10 +211,11 @@ def stop(run: RunArgument, store: StoreOption = DEFAULT_STORE, as_json: JsonOpti
     opened = _open(store, writing=True)
     row = _load("apps.launch:find_run")(opened, run)
     found = _load("apps.store:current_state")(row)
-    if found != "running":
-        raise UsageError(f"expected a running run, got {run}, which is {found}")
+    if found not in ("running", "queued"):
+        raise UsageError(f"expected a running or queued run, got {run}, which is {found}")
     opened.request(row.run_id, "stop")
-    _show({"run_id": row.run_id, "state": "stopping"}, as_json, "show_line")
+    told = "stopping" if found == "running" else "stopped"
+    _show({"run_id": row.run_id, "state": told}, as_json, "show_line")
 
 
 @app.command()

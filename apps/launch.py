@@ -12,6 +12,7 @@ from apps.progress import Bar
 from apps.spec import RunSpec
 from apps.store import RunRow, Store
 from apps.summary import find_object, run_object
+from bo.contract import Problem
 from bo.trial_log import is_missing, store_url
 from surrogates.errors import UsageError
 
@@ -22,23 +23,46 @@ def run(spec: RunSpec, store: str) -> dict[str, Any]:
     Raises:
         WaldError: what is wrong with the spec or the store; nothing was created.
     """
-    spec = runner.settle(spec)
-    _limit_threads(spec.threads)
-    problem = runner.prepare(spec)
+    spec, problem = prepare(spec)
     opened = Store.open(store, create=True)
     run_id = runner.start(spec, opened, problem=problem)
     return runner.execute(run_id, opened, problem=problem, watcher=_bar(opened))
 
 
-def run_with_any_seed(spec: RunSpec, store: str) -> dict[str, Any]:
-    """As `run`, where no seed was asked for: what has that name already keeps its own."""
+def submit(spec: RunSpec, store: str) -> dict[str, Any]:
+    """Queue a spec for `wald up`; returns the run's id and state.
+
+    Raises:
+        WaldError: what is wrong with the spec or the store; nothing was created.
+    """
+    if ":" in spec.problem:
+        spec = dataclasses.replace(spec, folder=os.getcwd())
+    spec, problem = prepare(spec)
+    opened = Store.open(store, create=True)
+    run_id = runner.start(spec, opened, problem=problem, queue=True)
+    return {"run_id": run_id, "state": "queued"}
+
+
+def prepare(spec: RunSpec) -> tuple[RunSpec, Problem | None]:
+    """The spec with its device chosen, and its problem (bo), after all checks.
+
+    Raises:
+        WaldError: what is wrong with the spec.
+    """
+    spec = runner.settle(spec)
+    _limit_threads(spec.threads)
+    return spec, runner.prepare(spec)
+
+
+def with_its_seed(spec: RunSpec, store: str) -> RunSpec:
+    """The spec where no seed was asked for: what has that name already keeps its own."""
     if spec.name is not None and not is_missing(store_url(store)):
         opened = Store.open(store, create=False)
         same = [row.spec.seed for row in opened.runs_named(spec.name) if row.kind == spec.kind]
         same += [study[3] for study in opened.studies() if study[0] == spec.name]
         if same:
-            spec = dataclasses.replace(spec, seed=same[0])
-    return run(spec, store)
+            return dataclasses.replace(spec, seed=same[0])
+    return spec
 
 
 def resume(name: str, store: str) -> dict[str, Any]:
@@ -50,8 +74,7 @@ def resume(name: str, store: str) -> dict[str, Any]:
     row = find_run(Store.open(store, create=False), name)
     if row.state == "finished":
         return run_object(Store.open(store, create=False), row)
-    _limit_threads(row.spec.threads)
-    problem = runner.prepare(row.spec)
+    _, problem = prepare(row.spec)
     opened = Store.open(store, create=True)
     runner.resume(row, opened)
     return runner.execute(row.run_id, opened, problem=problem, watcher=_bar(opened))

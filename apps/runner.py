@@ -8,7 +8,8 @@
   that replaces the former one whole). Going on repeats the steps since the checkpoint, which gives
   the same numbers, and writes no event twice.
 
-Ctrl-C (and a `stop` request) ends a bandit or rl run after its block, and a bo run at once.
+A `stop` request ends a run after its step or block. So does Ctrl-C for bandit and rl; for bo it
+gives up the evaluation in flight, which a resume repeats.
 """
 
 import contextlib
@@ -22,7 +23,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
@@ -32,7 +33,7 @@ import torch
 from apps.catalog import check_names
 from apps.events import Event
 from apps.spec import RunSpec
-from apps.store import RunRow, Store, current_state
+from apps.store import RunRow, Store, TakenOver, current_state
 from apps.summary import run_object, summarise_record, summarise_trials
 from bo import metrics
 from bo.contract import Problem, Trial
@@ -44,6 +45,7 @@ from surrogates.errors import StoreError, UsageError
 
 CHECKPOINT_SECONDS = 1.0
 BEAT_SECONDS = 1.0
+SPARK_POINTS = 40
 _PACKAGES = ("wald", "torch", "botorch", "gpytorch", "ax-platform", "gymnasium", "scikit-learn")
 
 
@@ -96,8 +98,14 @@ def prepare(spec: RunSpec) -> "Problem | None":
     return None
 
 
-def start(spec: RunSpec, store: Store, *, problem: Problem | None) -> str:
+def start(spec: RunSpec, store: Store, *, problem: Problem | None, queue: bool = False) -> str:
     """Create the run that `execute` is to drive, or take over the one of the same name.
+
+    Args:
+        spec: what is asked.
+        store: where.
+        problem: of a bo run.
+        queue: leave it to a worker of the supervisor to drive it.
 
     Raises:
         UsageError: the name belongs to a run of something else, or to one that is running.
@@ -108,7 +116,10 @@ def start(spec: RunSpec, store: Store, *, problem: Problem | None) -> str:
             alive = current_state(row) == "running"
             difference = spec.difference(row.spec)
             if difference is None and not alive:
-                store.claim_run(row.run_id, spec, versions())
+                if queue:
+                    store.requeue(row.run_id, spec)
+                else:
+                    store.claim_run(row.run_id, spec, versions())
                 return row.run_id
             if spec.kind != "bo":
                 told = difference or f"{row.run_id} is running"
@@ -116,7 +127,10 @@ def start(spec: RunSpec, store: Store, *, problem: Problem | None) -> str:
     if problem is not None and spec.name is not None:
         _open_study(spec, store, problem, spec.name)  # refuses another space or goal
     run_id = f"{spec.kind}-{secrets.token_hex(4)}"
-    store.create_run(run_id, spec, versions())
+    if queue:
+        store.submit(run_id, spec)
+    else:
+        store.create_run(run_id, spec, versions())
     return run_id
 
 
@@ -141,8 +155,8 @@ def execute(
             drive(run, problem)
         except _Stopped:
             state = "stopped"
-        except KeyboardInterrupt:
-            state = "interrupted"
+        except KeyboardInterrupt:  # a supervisor that was asked to stop it grew tired of waiting
+            state = "stopped" if run.stop_asked else "interrupted"
         except Exception as raised:  # noqa: BLE001 - whatever a method raises ends this run only
             state = "failed"
             error = f"{type(raised).__name__}: {' '.join(str(raised).split())}"[:500]
@@ -175,7 +189,9 @@ class _Run:
         self.began_cpu = time.process_time()
         self.stop_asked = False
         self.interrupted = False
+        self.taken_over = False
         self.over = threading.Event()
+        self.progress = _Progress(row.progress)
 
     def clocks(self) -> dict[str, float]:
         """Seconds of this run so far, those before a resume included."""
@@ -188,8 +204,21 @@ class _Run:
         """Raise where somebody wants the run to end; called between steps."""
         if self.interrupted:
             raise KeyboardInterrupt
+        if self.taken_over:
+            raise TakenOver("another process drives this run by now; nothing more is done here")
         if self.stop_asked:
             raise _Stopped
+
+    def record(self, new: Sequence[Event], summary: Mapping[str, Any] | None = None) -> None:
+        """Write events, the clocks and the progress, while this process drives the run."""
+        self.store.record(
+            self.row.run_id,
+            new,
+            summary=summary,
+            progress=self.progress.told(),
+            columns=self.clocks(),
+            driving=True,
+        )
 
     def end(self, state: str, error: str | None, where: str | None) -> dict[str, str]:
         """Write how it ended; returns what the store could not take (a full disk)."""
@@ -198,7 +227,8 @@ class _Run:
             last.append(Event("log", None, {"traceback": where}))
         ended = {"state": state, "error": error, "finished": time.time()}
         try:
-            self.store.record(self.row.run_id, last, columns=ended | self.clocks())
+            columns = ended | self.clocks()
+            self.store.record(self.row.run_id, last, columns=columns, driving=True)
         except StoreError as raised:
             return {"state": "failed", "error": str(raised)}
         return {}
@@ -227,8 +257,38 @@ class _Run:
 
     def _beat(self) -> None:
         while not self.over.wait(BEAT_SECONDS):
-            with contextlib.suppress(StoreError):  # the main thread meets the same and reports it
+            try:
                 self.stop_asked = self.store.beat(self.row.run_id) or self.stop_asked
+            except TakenOver:
+                self.taken_over = True
+            except StoreError:  # the main thread meets the same and reports it
+                pass
+
+
+class _Progress:
+    """What the overview shows of a run: the last numbers, and a line of a few dozen points."""
+
+    def __init__(self, before: Mapping[str, Any]) -> None:
+        self.now: dict[str, Any] = dict(before)
+        self.line: list[float] = list(before.get("spark", []))
+        self.every: int = before.get("every", 1)  # steps between two points of the line
+        self.skipped: int = before.get("skipped", 0)
+
+    def add(self, point: float | None, **numbers: Any) -> None:
+        """Take in one step: the numbers as they are now, and the next point of the line."""
+        self.now = numbers
+        self.skipped += 1
+        if point is None or self.skipped < self.every:
+            return
+        self.skipped = 0
+        self.line.append(float(f"{point:.5g}"))
+        if len(self.line) > SPARK_POINTS:
+            self.line, self.every = self.line[1::2], 2 * self.every
+
+    def told(self) -> dict[str, Any]:
+        """As the store keeps it."""
+        kept = {"spark": self.line, "every": self.every, "skipped": self.skipped}
+        return {**self.now, **kept}
 
 
 # bo
@@ -251,29 +311,35 @@ def _drive_bo(run: _Run, problem: Problem | None) -> None:
             made["diagnostics"]["note"] = note
         return made
 
+    steps_done = 0
+    run.progress = _Progress({})  # the log is the truth: it is read anew
+
     def observe(trial: Trial) -> list[Event]:
-        nonlocal best
+        nonlocal best, steps_done
+        steps_done += 1
         best = metrics.better(best, trial, study.goal)
-        if trial.number in told:
-            return []
-        return [_observation(trial, best, problem)]
+        event = _observation(trial, best, problem)
+        value, regret = event.payload["best"], event.payload["regret"]
+        score = None if value is None else study.goal.sign * value
+        run.progress.add(value, steps=steps_done, best=value, regret=regret, score=score)
+        return [] if trial.number in told else [event]
 
     missing = [event for trial in done for event in observe(trial)]
-    first = {"optimum": problem.optimum, **run.clocks()}
-    store.record(run_id, missing, summary=summary(), columns=first)
+    store.record(run_id, [], columns={"optimum": problem.optimum}, driving=True)
+    run.record(missing, summary())
     steps = study.steps(
         objective_of(problem), budget=spec.budget, parallel=spec.parallel, batch=spec.batch
     )
     try:
         with contextlib.closing(steps):
             for count, trial in enumerate(steps, start=len(done) + 1):
-                store.record(run_id, observe(trial), columns=run.clocks())
+                run.record(observe(trial))
                 if run.watcher is not None:
                     value = None if best is None else best.values[study.goal.name]
                     run.watcher.stepped(count, {study.goal.name: value})
                 run.check()
     finally:
-        store.record(run_id, [], summary=summary(), columns=run.clocks())
+        run.record([], summary())
 
 
 def objective_of(problem: Problem) -> Callable[[Any, Any], Any]:
@@ -349,8 +415,14 @@ def _drive_records(run: _Run, _: Problem | None) -> None:
     for record in _records(spec, None if saved is None else saved["state"]):
         summary = summarise_record(spec.kind, record.step, record.metrics, record.digest)
         if record.step > written:
-            event = Event("metric", record.step, record.metrics)
-            store.record(run_id, [event], summary=summary, columns=run.clocks())
+            run.progress.add(
+                _shown(record.metrics),
+                steps=record.step,
+                score=summary["score"],
+                regret=summary["regret"],
+            )
+            cpu = {"cpu_seconds": run.clocks()["cpu_seconds"]}
+            run.record([Event("metric", record.step, {**record.metrics, **cpu})], summary)
         leaving = run.interrupted or run.stop_asked or record.step >= spec.budget
         if leaving or time.monotonic() - last_save >= CHECKPOINT_SECONDS:
             _save_checkpoint(file, {"step": record.step, "state": record.state()})
@@ -359,6 +431,14 @@ def _drive_records(run: _Run, _: Problem | None) -> None:
             run.watcher.stepped(record.step, record.metrics)
         if record.step < spec.budget:
             run.check()
+
+
+def _shown(values: Mapping[str, Any]) -> float | None:
+    """The number that says most about how a bandit or an agent fares."""
+    for name in ("regret", "reward", "return"):
+        if values.get(name) is not None:
+            return values[name]
+    return None
 
 
 def _save_checkpoint(file: Path, checkpoint: Mapping[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shlex
 import tomllib
 from collections.abc import Mapping
 from typing import Any
@@ -14,6 +15,8 @@ DEFAULT_BUDGETS = {"bo": 50, "bandit": 5_000, "rl": 50_000}
 BUDGET_UNITS = {"bo": "trials", "bandit": "rounds", "rl": "environment steps"}
 DEVICES = ("auto", "cpu", "cuda")
 LARGEST = {"budget": 10**9, "batch": 1000, "parallel": 256, "threads": 256}
+_FREE = ("budget", "name", "snapshots", "folder")  # two parts of one run may differ in these
+DEFAULT_STORE = "sqlite:///wald.db"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +36,8 @@ class RunSpec:
         device: `cpu` or `cuda`.
         threads: CPU threads of the numerical libraries.
         name: of the study, or None.
+        folder: of a submitted run whose problem is a file: where its path starts from.
+        snapshots: keep what the model believes at every so manieth ask (bo); 0 for none.
     """
 
     kind: str
@@ -47,6 +52,8 @@ class RunSpec:
     device: str = "cpu"
     threads: int = 1
     name: str | None = None
+    snapshots: int = 1
+    folder: str | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -57,6 +64,8 @@ class RunSpec:
             value = getattr(self, what)
             if not 1 <= value <= most:
                 raise UsageError(f"{what} expected 1 to {most}, got {value}")
+        if not 0 <= self.snapshots <= LARGEST["budget"]:
+            raise UsageError(f"snapshots expected every=0 or more, got every={self.snapshots}")
         if not 0 <= self.seed < 2**63:
             raise UsageError(f"seed expected 0 to 2**63 - 1, got {self.seed}")
         if self.kind != "bo" and (self.batch > 1 or self.parallel > 1):
@@ -77,12 +86,41 @@ class RunSpec:
             raise UsageError(f"expected a run's spec as JSON, got {text!r:.80} ({error})") from None
 
     def difference(self, other: "RunSpec") -> str | None:
-        """The first thing, budget and name apart, in which two specs differ, in words."""
+        """The first thing that matters to the outcome in which two specs differ, in words."""
         for field in dataclasses.fields(self):
             mine, theirs = getattr(self, field.name), getattr(other, field.name)
-            if field.name not in ("budget", "name") and mine != theirs:
+            if field.name not in _FREE and mine != theirs:
                 return f"{field.name.replace('_', ' ')} is {theirs!r} there and {mine!r} here"
         return None
+
+
+def command(spec: RunSpec, verb: str = "run", *, store: str = DEFAULT_STORE) -> str:
+    """The command line that asks for a spec, quoted for a shell."""
+    words = ["wald", verb, spec.kind, "--problem", spec.problem, "--method", spec.method]
+    words += ["--budget", str(spec.budget), "--seed", str(spec.seed)]
+    for flag, options in (("--problem-option", spec.problem_options), ("--option", spec.options)):
+        for name, value in options.items():
+            words += [flag, f"{name}={value}"]
+    for flag, value, default in (
+        ("--batch", spec.batch, 1),
+        ("--parallel", spec.parallel, 1),
+        ("--threads", spec.threads, 1),
+        ("--device", spec.device, "auto"),
+        ("--name", spec.name, None),
+        ("--snapshots", f"every={spec.snapshots}", "every=1"),
+        ("--store", store, DEFAULT_STORE),
+    ):
+        if value != default:
+            words += [flag, str(value)]
+    return shlex.join(words)
+
+
+def parse_every(text: str) -> int:
+    """k of `every=k`. Raises `UsageError`."""
+    name, _, number = text.partition("=")
+    if name.strip() != "every" or not number.strip().isdecimal():
+        raise UsageError(f"snapshots expected every=k, such as every=5, got {text!r}")
+    return int(number)
 
 
 def parse_options(pairs: list[str]) -> dict[str, Any]:

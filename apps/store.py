@@ -1,8 +1,10 @@
 """The run store: runs, their append-only events, and requests, in the database of the trial log.
 
-    runs      one row per run: what was asked, its state, its latest summary
-    events    keyed (run_id, seq), never changed
-    requests  rows that ask something of a run, such as to stop; the runner marks them handled
+    runs        one row per run: what was asked, its state, its latest summary
+    events      keyed (run_id, seq), never changed
+    requests    rows that ask something of a run, such as to stop
+    supervisor  one row: who starts queued runs, where the pages are
+    published   the catalog with its options, for the pages, which import no method
 
 Opening for writing makes the tables or migrates an older schema; readers never create anything.
 The cost of an append does not depend on the length of the history.
@@ -48,6 +50,8 @@ runs = sa.Table(
     sa.Column("summary", sa.Text, nullable=False),
     sa.Column("versions", sa.Text, nullable=False),
     sa.Column("error", sa.Text),
+    sa.Column("queued", sa.Float),
+    sa.Column("progress", sa.Text, nullable=False, server_default="{}"),
     sa.Index("runs_by_name", "name"),
 )
 events = sa.Table(
@@ -59,6 +63,7 @@ events = sa.Table(
     sa.Column("step", sa.Integer),
     sa.Column("time", sa.Float, nullable=False),
     sa.Column("payload", sa.Text, nullable=False),
+    sa.Index("events_by_kind", "run_id", "kind", "step"),
 )
 requests = sa.Table(
     "requests",
@@ -70,8 +75,43 @@ requests = sa.Table(
     sa.Column("created", sa.Float, nullable=False),
     sa.Column("handled", sa.Float),
 )
+supervisor = sa.Table(
+    "supervisor",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),  # always 1
+    sa.Column("owner", sa.String(200), nullable=False),
+    sa.Column("heartbeat", sa.Float, nullable=False),
+    sa.Column("started", sa.Float, nullable=False),
+    sa.Column("url", sa.String(200), nullable=False),
+    sa.Column("server_pid", sa.Integer),
+    sa.Column("workers", sa.Integer, nullable=False),
+    sa.Column("cuda", sa.Boolean, nullable=False),
+)
+published = sa.Table(
+    "published",
+    metadata,
+    sa.Column("kind", sa.String(16), primary_key=True),
+    sa.Column("role", sa.String(16), primary_key=True),
+    sa.Column("name", sa.String(200), primary_key=True),
+    sa.Column("position", sa.Integer, nullable=False),
+    sa.Column("row", sa.Text, nullable=False),
+)
 
-MIGRATIONS: dict[int, Callable[[sa.Connection], None]] = {}
+
+def _to_2(connection: sa.Connection) -> None:
+    """Version 2: runs can be queued and tell their progress; events are found by kind and step."""
+    found = sa.inspect(connection)
+    if found.has_table(runs.name):
+        connection.execute(sa.text("ALTER TABLE runs ADD COLUMN queued FLOAT"))
+        connection.execute(
+            sa.text("ALTER TABLE runs ADD COLUMN progress TEXT NOT NULL DEFAULT '{}'")
+        )
+    if found.has_table(events.name):
+        for index in events.indexes:
+            index.create(connection, checkfirst=True)
+
+
+MIGRATIONS: dict[int, Callable[[sa.Connection], None]] = {1: _to_2}
 """What turns a store of schema version v into v + 1; `Store.open` runs them in one transaction."""
 
 
@@ -95,6 +135,12 @@ class RunRow:
     summary: Mapping[str, Any]
     versions: Mapping[str, str]
     error: str | None
+    queued: float | None = None
+    progress: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+class TakenOver(StoreError):
+    """Another process drives the run by now."""
 
 
 class Store:
@@ -151,26 +197,44 @@ class Store:
     def create_run(self, run_id: str, spec: RunSpec, versions: Mapping[str, str]) -> None:
         """Insert a run that this process is about to drive."""
         now = time.time()
+        mine = {"owner": owner(), "heartbeat": now, "versions": json.dumps(dict(versions))}
         with self._writing() as connection:
-            connection.execute(
-                runs.insert().values(
-                    run_id=run_id,
-                    created=now,
-                    kind=spec.kind,
-                    name=spec.name or run_id,
-                    spec=spec.to_json(),
-                    state="running",
-                    owner=owner(),
-                    heartbeat=now,
-                    study=(spec.name or run_id) if spec.kind == "bo" else None,
-                    seconds=0.0,
-                    cpu_seconds=0.0,
-                    summary="{}",
-                    versions=json.dumps(dict(versions)),
-                )
-            )
-            started = Event("state", None, {"state": "running"})
-            _append(connection, run_id, [started], now)
+            _insert_run(connection, run_id, spec, "running", now, mine)
+
+    def submit(self, run_id: str, spec: RunSpec) -> bool:
+        """Queue a run for the supervisor.
+
+        Returns:
+            False, and nothing changes, where the id is taken: a form sent twice makes one run.
+        """
+        now = time.time()
+        with self._writing() as connection:
+            if connection.execute(sa.select(runs.c.run_id).where(runs.c.run_id == run_id)).first():
+                return False
+            _insert_run(connection, run_id, spec, "queued", now, {"queued": now, "versions": "{}"})
+        return True
+
+    def requeue(self, run_id: str, spec: RunSpec) -> None:
+        """Queue a run that has ended or is lost once more, perhaps with another budget."""
+        now = time.time()
+        with self._writing() as connection:
+            _handle_requests(connection, run_id, now)
+            _queue(connection, run_id, now, spec=spec.to_json())
+
+    def take_queued(self, run_id: str) -> bool:
+        """Make this process the one that drives a queued run; False where another was faster."""
+        now = time.time()
+        with self._writing() as connection:
+            taken = connection.execute(
+                runs.update()
+                .where(runs.c.run_id == run_id, runs.c.state == "queued")
+                .values(state="running", owner=owner(), heartbeat=now, finished=None, error=None)
+            ).rowcount
+            if taken != 1:
+                return False
+            _handle_requests(connection, run_id, now)
+            _append(connection, run_id, [Event("state", None, {"state": "running"})], now)
+        return True
 
     def claim_run(self, run_id: str, spec: RunSpec, versions: Mapping[str, str]) -> None:
         """Take over a run whose process is gone, to go on with it.
@@ -196,11 +260,7 @@ class Store:
                     versions=json.dumps(dict(versions)),
                 )
             )
-            connection.execute(
-                requests.update()
-                .where(requests.c.run_id == run_id, requests.c.handled.is_(None))
-                .values(handled=now)
-            )
+            _handle_requests(connection, run_id, now)
             resumed = Event("state", None, {"state": "running", "resumed": True})
             _append(connection, run_id, [resumed], now)
 
@@ -210,7 +270,9 @@ class Store:
         new: Sequence[Event],
         *,
         summary: Mapping[str, Any] | None = None,
+        progress: Mapping[str, Any] | None = None,
         columns: Mapping[str, Any] | None = None,
+        driving: bool = False,
     ) -> None:
         """Append events and update the run's row, in one transaction.
 
@@ -218,24 +280,56 @@ class Store:
             run_id: the run.
             new: events; the store gives `seq` and `time`.
             summary: replaces the run's summary where given.
+            progress: replaces what the overview shows of the run, where given.
             columns: other columns of the row, such as `state` or `seconds`.
+            driving: only as the process that drives the run.
+
+        Raises:
+            TakenOver: `driving`, and another process does by now; nothing was written.
         """
         now = time.time()
         changed = dict(columns or {})
         if summary is not None:
             changed["summary"] = json.dumps(dict(summary))
+        if progress is not None:
+            changed["progress"] = json.dumps(dict(progress))
         with self._writing() as connection:
-            _append(connection, run_id, new, now)
-            if changed:
+            if changed or driving:
                 changed["heartbeat"] = now
-                connection.execute(runs.update().where(runs.c.run_id == run_id).values(**changed))
+                _change_run(connection, run_id, changed, driving=driving)
+            _append(connection, run_id, new, now)
+
+    def end_run(
+        self, run_id: str, state: str, error: str | None, *, only_from: Sequence[str] = ("queued",)
+    ) -> None:
+        """End a run whose process is not there to do it; what is asked of it is done with.
+
+        Args:
+            run_id: the run.
+            state: how it ended.
+            error: why, where it failed.
+            only_from: it stays as it is, unless it has one of these states.
+        """
+        now = time.time()
+        with self._writing() as connection:
+            _handle_requests(connection, run_id, now)
+            changed = connection.execute(
+                runs.update()
+                .where(runs.c.run_id == run_id, runs.c.state.in_(only_from))
+                .values(state=state, error=error, finished=now)
+            ).rowcount
+            if changed == 1:
+                told = {"state": state} | ({"error": error} if error else {})
+                _append(connection, run_id, [Event("state", None, told)], now)
 
     def beat(self, run_id: str) -> bool:
-        """Say that the run is alive; returns whether somebody asked it to stop."""
+        """Say that the run is alive; returns whether somebody asked it to stop.
+
+        Raises:
+            TakenOver: another process drives it by now.
+        """
         with self._writing() as connection:
-            connection.execute(
-                runs.update().where(runs.c.run_id == run_id).values(heartbeat=time.time())
-            )
+            _change_run(connection, run_id, {"heartbeat": time.time()}, driving=True)
             asked = sa.select(requests.c.id).where(
                 requests.c.run_id == run_id,
                 requests.c.kind == "stop",
@@ -254,6 +348,10 @@ class Store:
     def runs(self) -> list[RunRow]:
         """All runs, newest first."""
         return self._runs(sa.true())
+
+    def runs_in(self, states: Sequence[str]) -> list[RunRow]:
+        """Runs whose row has one of some states (a lost one is still `running` there)."""
+        return self._runs(runs.c.state.in_(states))
 
     def runs_named(self, name: str) -> list[RunRow]:
         """Runs of a name, newest first."""
@@ -289,6 +387,20 @@ class Store:
                 return None, []
             return Goal.parse(goal), trial_log.read_trials(connection, study)
 
+    def trials_since(self, study: str, revision: int) -> list[Trial]:
+        """The trials of a study that changed after a revision."""
+        with self._reading() as connection:
+            return trial_log.read_trials(connection, study, since=revision)
+
+    def study(self, name: str) -> dict[str, Any] | None:
+        """Space (as in SPACE.toml), goal, method, seed, time and revision of a study, or None."""
+        table = trial_log.studies.c
+        chosen = (table.space, table.goal, table.method, table.seed, table.created, table.revision)
+        with self._reading() as connection:
+            row = connection.execute(sa.select(*chosen).where(table.study == name)).mappings()
+            found = row.first()
+        return None if found is None else {**found, "space": json.loads(found["space"])}
+
     # Events, files and requests
 
     def artifacts(self, run_id: str) -> Path:
@@ -297,18 +409,47 @@ class Store:
         file = self.engine.url.get_backend_name() == "sqlite" and database
         return (Path(file).parent if file else Path()) / "artifacts" / run_id
 
-    def events(self, run_id: str, *, since: int = 0, kind: str | None = None) -> list[Event]:
-        """Events with `seq` above `since`, in order."""
+    def events(
+        self, run_id: str, *, since: int = 0, kind: str | tuple[str, ...] | None = None
+    ) -> list[Event]:
+        """Events with `seq` above `since`, in order; of one kind or of some, where given."""
         statement = sa.select(events).where(events.c.run_id == run_id, events.c.seq > since)
         if kind is not None:
-            statement = statement.where(events.c.kind == kind)
+            kinds = (kind,) if isinstance(kind, str) else kind
+            statement = statement.where(events.c.kind.in_(kinds))
         with self._reading() as connection:
             if not sa.inspect(connection).has_table(events.name):
                 return []
-            return [
-                Event(row.kind, row.step, json.loads(row.payload), row.seq, row.time)
-                for row in connection.execute(statement.order_by(events.c.seq))
-            ]
+            return [_event(row) for row in connection.execute(statement.order_by(events.c.seq))]
+
+    def event_at(self, run_id: str, kind: str, step: int) -> Event | None:
+        """The latest event of a kind at a step, or None."""
+        statement = (
+            sa.select(events)
+            .where(events.c.run_id == run_id, events.c.kind == kind, events.c.step == step)
+            .order_by(sa.desc(events.c.seq))
+            .limit(1)
+        )
+        with self._reading() as connection:
+            row = connection.execute(statement).first()
+        return None if row is None else _event(row)
+
+    def steps_of(self, run_id: str, kind: str) -> list[int]:
+        """The distinct steps at which a run has events of a kind, in order."""
+        statement = (
+            sa.select(events.c.step)
+            .where(events.c.run_id == run_id, events.c.kind == kind, events.c.step.is_not(None))
+            .distinct()
+            .order_by(events.c.step)
+        )
+        with self._reading() as connection:
+            return list(connection.execute(statement).scalars())
+
+    def last_seq(self, run_id: str) -> int:
+        """The number of the run's latest event; 0 where it has none."""
+        statement = sa.select(sa.func.max(events.c.seq)).where(events.c.run_id == run_id)
+        with self._reading() as connection:
+            return connection.execute(statement).scalar_one_or_none() or 0
 
     def last_step(self, run_id: str, kind: str) -> int:
         """The highest step among the events of a kind; -1 where there is none."""
@@ -320,17 +461,140 @@ class Store:
         return -1 if found is None else found
 
     def request(self, run_id: str, kind: str, payload: Mapping[str, Any] | None = None) -> int:
-        """Ask something of a run; returns the request's id."""
+        """Ask something of a run; returns the request's id.
+
+        `stop` ends a queued run here and now. `resume` queues a run that has ended or is lost.
+        """
+        now = time.time()
         with self._writing() as connection:
+            row = connection.execute(sa.select(runs).where(runs.c.run_id == run_id)).first()
+            state = None if row is None else current_state(_run_row(row), now=now)
+            handled = None
+            if kind == "stop" and state == "queued":
+                _set_state(connection, run_id, "stopped", now, finished=now)
+                handled = now
+            elif kind == "resume" and state not in ("queued", "running", "finished", None):
+                _handle_requests(connection, run_id, now)
+                _queue(connection, run_id, now)
+                handled = now
             inserted = connection.execute(
                 requests.insert().values(
                     run_id=run_id,
                     kind=kind,
                     payload=json.dumps(dict(payload or {})),
-                    created=time.time(),
+                    created=now,
+                    handled=handled,
                 )
             )
             return int(inserted.inserted_primary_key[0])  # pyright: ignore[reportOptionalSubscript]
+
+    def open_requests(self, kind: str) -> dict[str, float]:
+        """Per run, when what is still asked of it was first asked."""
+        statement = (
+            sa.select(requests.c.run_id, sa.func.min(requests.c.created).label("first"))
+            .where(requests.c.kind == kind, requests.c.handled.is_(None))
+            .group_by(requests.c.run_id)
+        )
+        with self._reading() as connection:
+            return {row.run_id: row.first for row in connection.execute(statement)}
+
+    # The supervisor, the catalog for the pages, and facts about the store
+
+    def become_supervisor(self, url: str, *, workers: int) -> "dict[str, Any] | None":
+        """Write down that this process supervises, unless a living one does.
+
+        Returns:
+            The row of the living one, or None: it is this process now.
+        """
+        now = time.time()
+        with self._writing() as connection:
+            row = connection.execute(sa.select(supervisor)).mappings().first()
+            if row is not None and _alive(row, now):
+                return _supervisor(row, now)
+            connection.execute(supervisor.delete())
+            connection.execute(
+                supervisor.insert().values(
+                    id=1,
+                    owner=owner(),
+                    heartbeat=now,
+                    started=now,
+                    url=url,
+                    workers=workers,
+                    cuda=False,
+                )
+            )
+        return None
+
+    def beat_supervisor(self, **columns: Any) -> None:
+        """Say that this supervisor is alive, and what changed about it.
+
+        Raises:
+            TakenOver: another process supervises by now.
+        """
+        with self._writing() as connection:
+            changed = connection.execute(
+                supervisor.update()
+                .where(supervisor.c.owner == owner())
+                .values(heartbeat=time.time(), **columns)
+            ).rowcount
+        if changed != 1:
+            raise TakenOver("expected to supervise this store, got another `wald up` that does")
+
+    def leave_supervisor(self) -> None:
+        """Take this process's row away."""
+        with self._writing() as connection:
+            connection.execute(supervisor.delete().where(supervisor.c.owner == owner()))
+
+    def supervisor(self) -> dict[str, Any] | None:
+        """The supervisor's row with `alive`, or None where there was none."""
+        with self._reading() as connection:
+            if not sa.inspect(connection).has_table(supervisor.name):
+                return None
+            row = connection.execute(sa.select(supervisor)).mappings().first()
+        return None if row is None else _supervisor(row, time.time())
+
+    def publish(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Replace the published catalog by rows of `apps.catalog.describe`."""
+        written = [
+            {name: row[name] for name in ("kind", "role", "name")}
+            | {"position": position, "row": json.dumps(row)}
+            for position, row in enumerate(rows)
+        ]
+        with self._writing() as connection:
+            connection.execute(published.delete())
+            connection.execute(published.insert(), written)
+
+    def published(self) -> list[dict[str, Any]]:
+        """The published catalog in its own order; empty before `wald up` was ever called."""
+        with self._reading() as connection:
+            if not sa.inspect(connection).has_table(published.name):
+                return []
+            found = connection.execute(sa.select(published.c.row).order_by(published.c.position))
+            return [json.loads(text) for text in found.scalars()]
+
+    def facts(self) -> dict[str, Any]:
+        """Size of the store, and counts of runs and events."""
+        database = self.engine.url.database
+        size = 0
+        if self.engine.url.get_backend_name() == "sqlite" and database:
+            for end in ("", "-wal"):
+                with contextlib.suppress(OSError):
+                    size += Path(database + end).stat().st_size
+        recent = sa.select(sa.func.count()).where(events.c.time > time.time() - 60)
+        per_state = sa.select(runs.c.state, sa.func.count().label("n")).group_by(runs.c.state)
+        with self._reading() as connection:
+            states: dict[str, int] = {row.state: row.n for row in connection.execute(per_state)}
+            return {
+                "url": self.url,
+                "bytes": size,
+                "runs": sum(states.values()),
+                "queued": states.get("queued", 0),
+                "running": states.get("running", 0),
+                "events": connection.execute(
+                    sa.select(sa.func.count()).select_from(events)
+                ).scalar_one(),
+                "events_last_minute": connection.execute(recent).scalar_one(),
+            }
 
 
 def current_state(row: RunRow, *, now: float | None = None) -> str:
@@ -340,6 +604,77 @@ def current_state(row: RunRow, *, now: float | None = None) -> str:
     ):
         return "lost"
     return row.state
+
+
+def _insert_run(
+    connection: sa.Connection,
+    run_id: str,
+    spec: RunSpec,
+    state: str,
+    now: float,
+    columns: Mapping[str, Any],
+) -> None:
+    connection.execute(
+        runs.insert().values(
+            run_id=run_id,
+            created=now,
+            kind=spec.kind,
+            name=spec.name or run_id,
+            spec=spec.to_json(),
+            state=state,
+            study=(spec.name or run_id) if spec.kind == "bo" else None,
+            seconds=0.0,
+            cpu_seconds=0.0,
+            summary="{}",
+            **columns,
+        )
+    )
+    _append(connection, run_id, [Event("state", None, {"state": state})], now)
+
+
+def _set_state(
+    connection: sa.Connection, run_id: str, state: str, now: float, **columns: Any
+) -> None:
+    connection.execute(runs.update().where(runs.c.run_id == run_id).values(state=state, **columns))
+    _append(connection, run_id, [Event("state", None, {"state": state})], now)
+
+
+def _queue(connection: sa.Connection, run_id: str, now: float, **columns: Any) -> None:
+    fresh: dict[str, Any] = {"queued": now, "owner": None, "finished": None, "error": None}
+    _set_state(connection, run_id, "queued", now, **fresh, **columns)
+
+
+def _change_run(
+    connection: sa.Connection, run_id: str, columns: Mapping[str, Any], *, driving: bool
+) -> None:
+    statement = runs.update().where(runs.c.run_id == run_id)
+    if driving:
+        statement = statement.where(runs.c.owner == owner())
+    if connection.execute(statement.values(**columns)).rowcount != 1 and driving:
+        raise TakenOver(
+            f"expected to drive {run_id}, got another process that does: this one was silent for "
+            f"more than {LOST_AFTER_SECONDS:g} s; nothing more is written here"
+        )
+
+
+def _handle_requests(connection: sa.Connection, run_id: str, now: float) -> None:
+    connection.execute(
+        requests.update()
+        .where(requests.c.run_id == run_id, requests.c.handled.is_(None))
+        .values(handled=now)
+    )
+
+
+def _alive(row: Any, now: float) -> bool:
+    return not is_gone(row["owner"], row["heartbeat"], now=now, patience=LOST_AFTER_SECONDS)
+
+
+def _supervisor(row: Any, now: float) -> dict[str, Any]:
+    return {**row, "alive": _alive(row, now)}
+
+
+def _event(row: Any) -> Event:
+    return Event(row.kind, row.step, json.loads(row.payload), row.seq, row.time)
 
 
 def _append(connection: sa.Connection, run_id: str, new: Sequence[Event], now: float) -> None:
@@ -364,7 +699,7 @@ def _append(connection: sa.Connection, run_id: str, new: Sequence[Event], now: f
 
 def _run_row(row: Any) -> RunRow:
     values = dict(row._mapping)
-    for name in ("summary", "versions"):
+    for name in ("summary", "versions", "progress"):
         values[name] = json.loads(values[name])
     values["spec"] = RunSpec.from_json(values["spec"])
     return RunRow(**values)

@@ -135,6 +135,20 @@ def show_tour(toured: Mapping[str, Any]) -> None:
     console.print(f"{toured['runs']} runs are in {toured['store']}: wald list", soft_wrap=True)
 
 
+def show_up(told: Mapping[str, Any]) -> None:
+    """Where the page is."""
+    console = _console()
+    if told["new"]:
+        console.print(f"wald is up: {told['url']}", soft_wrap=True)
+        console.print(
+            f"store {told['store']}, {told['workers']} runs at once; Ctrl-C ends the page, not the "
+            "runs",
+            soft_wrap=True,
+        )
+    else:
+        console.print(f"wald is up already: {told['url']} (store {told['store']})", soft_wrap=True)
+
+
 def show_line(told: Mapping[str, Any]) -> None:
     """A small mapping on one line."""
     _console().print(escape(_pairs(told)), soft_wrap=True)

@@ -41,7 +41,7 @@ from surrogates.errors import StoreError, UsageError
 from surrogates.options import unknown
 from surrogates.seeds import derive_seed
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 LEASE_SECONDS = 30.0
 HEARTBEAT_SECONDS = 10.0
 _HOST = socket.gethostname()
@@ -275,6 +275,12 @@ def owner() -> str:
     return f"{_HOST}:{os.getpid()}"
 
 
+def local_process(owner: str | None) -> int | None:
+    """The process number of an owner on this machine; None for one elsewhere, and for none."""
+    host, _, process = (owner or "").rpartition(":")
+    return int(process) if host == _HOST else None
+
+
 def is_gone(owner: str | None, heartbeat: float | None, *, now: float, patience: float) -> bool:
     """Whether an owner is dead: no such process on this host, or silent for too long.
 
@@ -282,10 +288,10 @@ def is_gone(owner: str | None, heartbeat: float | None, *, now: float, patience:
     """
     if owner is None:
         return False
-    host, _, process = owner.rpartition(":")
-    if host == _HOST:
+    process = local_process(owner)
+    if process is not None:
         try:
-            os.kill(int(process), 0)
+            os.kill(process, 0)
         except ProcessLookupError:
             return True
         except PermissionError:
@@ -783,9 +789,13 @@ _NEW_TRIAL: dict[str, Any] = {
 }
 
 
-def read_trials(connection: sa.Connection, study: str) -> list[Trial]:
-    """All trials of a study in the order of their numbers."""
-    statement = sa.select(trials).where(trials.c.study == study).order_by(trials.c.number)
+def read_trials(connection: sa.Connection, study: str, *, since: int = -1) -> list[Trial]:
+    """The trials of a study that changed after revision `since`, in the order of their numbers."""
+    statement = (
+        sa.select(trials)
+        .where(trials.c.study == study, trials.c.revision > since)
+        .order_by(trials.c.number)
+    )
     return [_trial(row) for row in connection.execute(statement)]
 
 

@@ -136,7 +136,8 @@ def train(
     no evaluation has seen: `score` and `final_score`. The choice of the kept weights is thus not
     counted in their favour.
 
-    Metrics of a record: `episodes` finished, `return` (mean of the last 20 of them), `evaluation`,
+    Metrics of a record: `episodes` finished, `return` and `length` (means over the last 20 of
+    them), `evaluation`,
     `kept_evaluation`, `kept_step` (None before the first evaluation) and what `update` returned
     last. The last record adds `score`, `score_returns`, `score_standard_error` and the same three
     of `final_score`.
@@ -160,11 +161,13 @@ def train(
     step, episodes, digest = 0, 0, _start(seed)
     returns, lengths = [0.0] * n, [0] * n  # of the episodes in progress
     recent: list[float] = []
+    recent_lengths: list[float] = []
     evaluation: float | None = None
     kept: dict[str, Any] = {"weights": None, "evaluation": None, "step": None}
     if state is not None:
         step, episodes, digest = (state[k] for k in ("step", "episodes", "digest"))
         returns, lengths, recent = (list(state[k]) for k in ("returns", "lengths", "recent"))
+        recent_lengths = list(state.get("recent_lengths", []))  # absent in older checkpoints
         evaluation, kept = state["evaluation"], dict(state["kept"])
         observations = state["observations"].to(device)
         world.load_state_dict(state["environments"])
@@ -179,6 +182,7 @@ def train(
             "returns": list(returns),
             "lengths": list(lengths),
             "recent": list(recent),
+            "recent_lengths": list(recent_lengths),
             "evaluation": evaluation,
             "kept": dict(kept),
             "observations": observations.clone(),
@@ -209,6 +213,7 @@ def train(
             if ended[i]:
                 digest = _chain(digest, struct.pack("<dq", returns[i], lengths[i]))
                 recent = [*recent[1 - EPISODES :], returns[i]]
+                recent_lengths = [*recent_lengths[1 - EPISODES :], float(lengths[i])]
                 episodes += 1
                 returns[i], lengths[i] = 0.0, 0
         if step // evaluate_every > before // evaluate_every:
@@ -219,6 +224,7 @@ def train(
             metrics = {
                 "episodes": episodes,
                 "return": mean(recent) if recent else None,
+                "length": mean(recent_lengths) if recent_lengths else None,
                 "evaluation": evaluation,
                 "kept_evaluation": kept["evaluation"],
                 "kept_step": kept["step"],

@@ -48,29 +48,43 @@ def option(
 def options(cls: type[_Class]) -> type[_Class]:
     """Make a frozen dataclass whose fields are checked against their bounds."""
 
-    def check(self: Any) -> None:
+    def check_all(self: Any) -> None:
         for field in dataclasses.fields(self):
-            value = _convert(getattr(self, field.name), field)
+            value = check(getattr(self, field.name), _row(field))
             object.__setattr__(self, field.name, value)
 
-    cls.__post_init__ = check  # pyright: ignore[reportAttributeAccessIssue]
+    cls.__post_init__ = check_all  # pyright: ignore[reportAttributeAccessIssue]
     return dataclasses.dataclass(frozen=True)(cls)
 
 
 def schema(cls: type[Any]) -> list[dict[str, Any]]:
     """One mapping per option: name, type, default, low, high, choices, help."""
-    return [
-        {
-            "name": field.name,
-            "type": _TYPES[_field_type(field)],
-            "default": field.default,
-            "low": field.metadata["low"],
-            "high": field.metadata["high"],
-            "choices": list(field.metadata["choices"]) if field.metadata["choices"] else None,
-            "help": field.metadata["help"],
-        }
-        for field in dataclasses.fields(cls)
-    ]
+    return [_row(field) for field in dataclasses.fields(cls)]
+
+
+def check(value: Any, row: Mapping[str, Any]) -> Any:
+    """A value in the type of an option, given as a row of `schema` (texts are parsed).
+
+    Raises:
+        UsageError: of another type, or out of bounds.
+    """
+    name, wanted = row["name"], row["type"]
+    try:
+        converted = _parse(value, wanted)
+    except (TypeError, ValueError, OverflowError):
+        raise UsageError(
+            f"option {name} expected {wanted}, got {value!r:.100}; "
+            f"the default is {row['default']!r}"
+        ) from None
+    low, high, choices = (row[key] for key in ("low", "high", "choices"))
+    if choices and converted not in choices:
+        raise UsageError(unknown(f"value of option {name}", converted, choices))
+    if (low is not None and converted < low) or (high is not None and converted > high):
+        bounds = f"at least {low:g}" if high is None else f"{low:g} to {high:g}"
+        if low is None:
+            bounds = f"at most {high:g}"
+        raise UsageError(f"option {name} expected {bounds}, got {converted!r}")
+    return converted
 
 
 def build(cls: type[_Class], given: Mapping[str, Any], *, owner: str) -> _Class:
@@ -88,7 +102,7 @@ def build(cls: type[_Class], given: Mapping[str, Any], *, owner: str) -> _Class:
     for name in given:
         if name not in fields:
             raise UsageError(unknown(f"option of {owner}", name, fields))
-    return cls(**{name: _convert(value, fields[name]) for name, value in given.items()})
+    return cls(**{name: check(value, _row(fields[name])) for name, value in given.items()})
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> str:
@@ -114,28 +128,21 @@ def _field_type(field: "dataclasses.Field[Any]") -> type:
     return field.type
 
 
-def _convert(value: Any, field: "dataclasses.Field[Any]") -> Any:
-    wanted = _field_type(field)
-    try:
-        converted = _parse(value, wanted)
-    except (TypeError, ValueError):
-        raise UsageError(
-            f"option {field.name} expected {_TYPES[wanted]}, got {value!r}; "
-            f"the default is {field.default!r}"
-        ) from None
-    low, high, choices = (field.metadata[key] for key in ("low", "high", "choices"))
-    if choices and converted not in choices:
-        raise UsageError(unknown(f"value of option {field.name}", converted, choices))
-    if (low is not None and converted < low) or (high is not None and converted > high):
-        bounds = f"at least {low:g}" if high is None else f"{low:g} to {high:g}"
-        if low is None:
-            bounds = f"at most {high:g}"
-        raise UsageError(f"option {field.name} expected {bounds}, got {converted!r}")
-    return converted
+def _row(field: "dataclasses.Field[Any]") -> dict[str, Any]:
+    choices = field.metadata["choices"]
+    return {
+        "name": field.name,
+        "type": _TYPES[_field_type(field)],
+        "default": field.default,
+        "low": field.metadata["low"],
+        "high": field.metadata["high"],
+        "choices": list(choices) if choices else None,
+        "help": field.metadata["help"],
+    }
 
 
-def _parse(value: Any, wanted: type) -> Any:
-    if wanted is bool:
+def _parse(value: Any, wanted: str) -> Any:
+    if wanted == "boolean":
         texts = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
         if isinstance(value, str):
             return texts[value.lower()] if value.lower() in texts else int("not a boolean")
@@ -144,12 +151,12 @@ def _parse(value: Any, wanted: type) -> Any:
         raise TypeError(value)
     if isinstance(value, bool):
         raise TypeError(value)
-    if wanted is int:
+    if wanted == "integer":
         number = float(value)
         if not number.is_integer():
             raise ValueError(value)
         return int(value) if not isinstance(value, str) else int(number)
-    if wanted is float:
+    if wanted == "real":
         number = float(value)
         if not math.isfinite(number):
             raise ValueError(value)

@@ -1,0 +1,162 @@
+"""The supervisor: starts queued runs, one worker process each, and stops those that should end.
+
+It holds nothing that matters. What is queued, what runs and what was asked stands in the store: a
+supervisor that was killed is replaced by the next `wald up`, which counts the workers that still
+run by their heartbeats. Workers live in sessions of their own: no Ctrl-C reaches them, and they go
+on when the supervisor ends.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from apps.store import RunRow, Store, current_state
+from bo.trial_log import local_process
+
+TICK_SECONDS = 0.2
+BEAT_SECONDS = 1.0
+TERM_AFTER_SECONDS = 10.0
+KILL_AFTER_SECONDS = 20.0
+ATTEMPTS = 2
+"""A run whose worker ends this often before it took it is failed."""
+
+
+class Supervisor:
+    """Watches one store.
+
+    Args:
+        store: opened for writing; this process must be its supervisor already.
+        workers: runs at once.
+    """
+
+    def __init__(self, store: Store, *, workers: int) -> None:
+        self.store = store
+        self.workers = workers
+        self.cuda = False
+        self.children: dict[str, subprocess.Popen[bytes]] = {}
+        self.attempts: dict[str, int] = {}
+        self.signalled: dict[str, int] = {}
+        self.publishing: subprocess.Popen[bytes] | None = None
+        self.last_beat = 0.0
+
+    def publish(self) -> None:
+        """Begin to write the catalog into the store, in a process of its own."""
+        self.publishing = python(
+            "apps.publish", "--store", self.store.url, out=subprocess.PIPE, err=subprocess.DEVNULL
+        )
+
+    def tick(self) -> None:
+        """Look once, and do what is due. Raises `TakenOver` where another one supervises."""
+        now = time.time()
+        if now - self.last_beat >= BEAT_SECONDS:
+            self.store.beat_supervisor(cuda=self.cuda)
+            self.last_beat = now
+        self._read_published()
+        rows = {row.run_id: row for row in self.store.runs_in(("queued", "running"))}
+        self._reap(rows)
+        for run_id, asked in self.store.open_requests("stop").items():
+            self._stop(rows.get(run_id), run_id, now - asked)
+        self._start(rows)
+
+    def close(self) -> None:
+        """Leave; the workers go on."""
+        if self.publishing is not None:
+            self.publishing.kill()
+            self.publishing.communicate()
+        self.store.leave_supervisor()
+
+    def _read_published(self) -> None:
+        if self.publishing is None or self.publishing.poll() is None:
+            return
+        told, _ = self.publishing.communicate()
+        failed = self.publishing.returncode != 0
+        self.publishing = None
+        if failed:
+            sys.stderr.write("wald: the catalog was not published; `wald catalog` tells why\n")
+        else:
+            self.cuda = bool(json.loads(told)["cuda"])
+
+    def _reap(self, rows: Mapping[str, RunRow]) -> None:
+        for run_id, child in list(self.children.items()):
+            if child.poll() is None:
+                continue
+            del self.children[run_id]
+            self.signalled.pop(run_id, None)
+            row = rows.get(run_id)
+            if row is None or row.state != "queued":
+                self.attempts.pop(run_id, None)
+                continue
+            self.attempts[run_id] = self.attempts.get(run_id, 0) + 1
+            if self.attempts[run_id] >= ATTEMPTS:
+                log = self._log(run_id)
+                told = log.read_text(errors="replace").strip().splitlines()[-1:] or ["no word"]
+                why = f"its worker could not start: {told[0]:.300}; see {log}"
+                self.store.end_run(run_id, "failed", why)
+
+    def _start(self, rows: Mapping[str, RunRow]) -> None:
+        """Start queued runs, the oldest first, where there is a free worker (and the one GPU)."""
+        active = {
+            run_id
+            for run_id, row in rows.items()
+            if row.queued is not None and current_state(row) == "running"
+        } | set(self.children)
+        gpu_taken = any(run_id in rows and self._on_gpu(rows[run_id]) for run_id in active)
+        waiting = [row for row in rows.values() if row.state == "queued"]
+        for row in sorted(waiting, key=lambda row: row.queued or 0.0):
+            if len(active) >= self.workers:
+                return
+            if row.run_id in active or (gpu_taken and self._on_gpu(row)):
+                continue
+            self.children[row.run_id] = self._spawn(row.run_id)
+            active.add(row.run_id)
+            gpu_taken = gpu_taken or self._on_gpu(row)
+
+    def _on_gpu(self, row: RunRow) -> bool:
+        device = row.spec.device
+        return self.cuda and (device == "cuda" or (device == "auto" and row.kind == "rl"))
+
+    def _spawn(self, run_id: str) -> "subprocess.Popen[bytes]":
+        log = self._log(run_id)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with open(log, "ab") as out:
+            return python("apps.worker", "--store", self.store.url, run_id, out=out, err=out)
+
+    def _log(self, run_id: str) -> Path:
+        return self.store.artifacts(run_id) / "worker.log"
+
+    def _stop(self, row: RunRow | None, run_id: str, asked_seconds_ago: float) -> None:
+        """A run is asked first, then terminated, then killed."""
+        state = None if row is None else current_state(row)
+        if row is None or state == "queued":
+            self.store.end_run(run_id, "stopped", None, only_from=("queued",))
+        elif state == "lost":
+            self.store.end_run(run_id, "stopped", None, only_from=("running",))
+        elif asked_seconds_ago >= TERM_AFTER_SECONDS:
+            kill = asked_seconds_ago >= KILL_AFTER_SECONDS
+            number = signal.SIGKILL if kill else signal.SIGTERM
+            process = local_process(row.owner)  # its heart beats, so the number is still its own
+            if process is not None and self.signalled.get(run_id) != number:
+                self.signalled[run_id] = number
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process, number)
+
+
+def python(module: str, *arguments: str, out: Any, err: Any) -> "subprocess.Popen[bytes]":
+    """Start a module of ours in a session of its own.
+
+    `-P`: a file of the user's folder that is named like one of ours does not get in the way.
+    """
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", module, *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=out,
+        stderr=err,
+        start_new_session=True,
+    )
