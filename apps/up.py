@@ -22,7 +22,7 @@ from typing import Any
 
 from apps.store import Store, TakenOver
 from apps.supervisor import TICK_SECONDS, Supervisor, python
-from bo.trial_log import store_url
+from bo.trial_log import is_missing, store_url
 from surrogates.errors import UsageError
 
 ADDRESS = "127.0.0.1"
@@ -49,6 +49,8 @@ def up(store: str, *, port: int, workers: int, show: Callable[[Mapping[str, Any]
             f"expected --port 1 to 65535 and --workers 0 to 256, got {port} and {workers}"
         )
     workers = workers or os.cpu_count() or 1
+    if is_missing(_absolute(store)):
+        _check_free(port)  # before anything is made
     opened = Store.open(_absolute(store), create=True)
     before = opened.supervisor()
     url = f"http://{ADDRESS}:{port}"
