@@ -32,6 +32,7 @@ import torch
 
 from apps.catalog import check_names
 from apps.events import Event
+from apps.snapshots import Snapshots
 from apps.spec import RunSpec
 from apps.store import RunRow, Store, TakenOver, current_state
 from apps.summary import run_object, summarise_record, summarise_trials
@@ -299,7 +300,9 @@ def _drive_bo(run: _Run, problem: Problem | None) -> None:
     spec, store, run_id = run.spec, run.store, run.row.run_id
     study = _open_study(spec, store, problem, run.row.study or run_id)
     note = study.strategy.note or problem.note
-    told = {event.step for event in store.events(run_id, kind="observation")}
+    earlier = store.events(run_id, kind=("observation", "posterior"))
+    told = {event.step for event in earlier if event.kind == "observation"}
+    snapshots = Snapshots(study, earlier, every=spec.snapshots, write=run.record)
     done = [trial for trial in study.trials if trial.done]
     best: Trial | None = None
     if run.watcher is not None:
@@ -318,7 +321,7 @@ def _drive_bo(run: _Run, problem: Problem | None) -> None:
         nonlocal best, steps_done
         steps_done += 1
         best = metrics.better(best, trial, study.goal)
-        event = _observation(trial, best, problem)
+        event = _observation(trial, best, problem, snapshots.prediction(trial))
         value, regret = event.payload["best"], event.payload["regret"]
         score = None if value is None else study.goal.sign * value
         run.progress.add(value, steps=steps_done, best=value, regret=regret, score=score)
@@ -364,7 +367,9 @@ def _open_study(spec: RunSpec, store: Store, problem: Problem, name: str) -> Stu
     )
 
 
-def _observation(trial: Trial, best: Trial | None, problem: Problem) -> Event:
+def _observation(
+    trial: Trial, best: Trial | None, problem: Problem, predicted: Mapping[str, Any]
+) -> Event:
     name = problem.goal.name
     value = None if best is None else best.values[name]
     took = trial.finished - trial.started if trial.finished and trial.started else None
@@ -376,6 +381,7 @@ def _observation(trial: Trial, best: Trial | None, problem: Problem) -> Event:
         "regret": metrics.simple_regret(value, problem.optimum, problem.goal),
         "ask_cpu_seconds": trial.ask_seconds,
         "seconds": took,
+        **predicted,
     }
     if trial.reason is not None:
         payload["reason"] = trial.reason

@@ -10,6 +10,8 @@ from surrogates.errors import UsageError
 if TYPE_CHECKING:
     from torch import Generator
 
+    from bo.belief import Belief
+
 TrialState = Literal["waiting", "running", "complete", "failed"]
 
 
@@ -117,6 +119,29 @@ class Strategy(Protocol):
         Returns:
             The points, valid in the space (fewer than n only where a pool has no more unseen
             rows), and the state to keep with them.
+        """
+        ...
+
+
+@runtime_checkable
+class Believer(Protocol):
+    """A strategy with a model that can be looked at. Optional: few strategies have one."""
+
+    def belief(
+        self,
+        trials: Sequence[Trial],
+        n: int,
+        *,
+        state: Mapping[str, Any] | None,
+        generator: "Generator",
+    ) -> "Belief | None":
+        """What `ask` with the same arguments believes when it chooses its first point by a model.
+
+        A pure function too: an implementation may keep the belief of its latest ask, but the
+        answer is the same without.
+
+        Returns:
+            None where that ask uses no model, such as during the initial design.
         """
         ...
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 Callback = Callable[[Trial], Any]
 Outcome = float | Mapping[str, float]
+AfterAsk = Callable[[Sequence[Trial], list[Trial], Mapping[str, Any] | None], Any]
 
 
 class Study:
@@ -47,6 +48,13 @@ class Study:
         method: a name of `wald catalog bo`.
         options: of the method, by name.
         seed: of everything random; None draws one. Recorded either way.
+
+    Attributes:
+        after_ask: called after each ask of the method with the log as the method saw it, the
+            new trials and the state that the method left with them; None calls nothing. The
+            trials are written and the lease is given back by then, so it may take its time.
+            What it raises ends `ask` or `run`, as with a callback; the new trials stay in the
+            log, where `run` takes them first when it goes on. Not kept with the study.
 
     Raises:
         UsageError: an unknown method or option, or a study of that name with another space or goal.
@@ -107,6 +115,7 @@ class Study:
         self.goal = log.study.goal
         self.seed = log.study.seed
         self.method = method
+        self.after_ask: AfterAsk | None = None
         self.strategy = strategy or make_strategy(method, self.space, self.goal, options, self.seed)
 
     @property
@@ -282,18 +291,31 @@ class Study:
                 }
                 for point in points
             ]
-            return asked + lease.write(rows)
+            new = lease.write(rows)
+        if self.after_ask is not None:
+            try:
+                self.after_ask(trials, list(new), state)
+            except BaseException:
+                if owner is not None:  # nobody holds them yet: the next run takes them at once
+                    self.log.release([trial.number for trial in [*asked, *new]])
+                raise
+        return asked + new
 
     def _suggest(
         self, trials: Sequence[Trial], n: int
     ) -> tuple[list[Parameters], Mapping[str, Any] | None]:
+        before, generator = self._ask_inputs(trials)
+        points, state = self.strategy.ask(trials, n, state=before, generator=generator)
+        return [self.space.check(point) for point in points[:n]], state
+
+    def _ask_inputs(
+        self, trials: Sequence[Trial]
+    ) -> tuple[Mapping[str, Any] | None, torch.Generator]:
+        """State and generator of the ask after these trials."""
         states = [t.method_state for t in trials if t.method == self.method and t.method_state]
         generator = torch.Generator(device="cpu")
         generator.manual_seed(derive_seed(self.seed, "ask", len(trials)))
-        points, state = self.strategy.ask(
-            trials, n, state=states[-1] if states else None, generator=generator
-        )
-        return [self.space.check(point) for point in points[:n]], state
+        return states[-1] if states else None, generator
 
     def _row(self, point: Parameters, *, owner: str | None) -> dict[str, Any]:
         now = time.time()

@@ -18,6 +18,7 @@ from botorch.acquisition import (
     qLogNoisyExpectedImprovement,
     qUpperConfidenceBound,
 )
+from botorch.acquisition.utils import prune_inferior_points
 from botorch.models.model import Model
 from botorch.posteriors import GPyTorchPosterior
 from botorch.sampling import SobolQMCNormalSampler
@@ -27,6 +28,7 @@ from torch import Tensor
 NAMES = ("logei", "lognei", "ucb")
 BETA = 4.0
 SAMPLES = 128
+PRUNING_SAMPLES = 2048
 
 
 def acquisition(
@@ -48,8 +50,11 @@ def acquisition(
     """
     sampler = SobolQMCNormalSampler(torch.Size([SAMPLES]), seed=seed)
     if name == "lognei":
+        # Pruned here: left to BoTorch, it would draw from torch's global generator.
+        pruning = SobolQMCNormalSampler(torch.Size([PRUNING_SAMPLES]), seed=seed)
+        kept = prune_inferior_points(model, observed, sampler=pruning)
         return qLogNoisyExpectedImprovement(
-            model, observed, sampler=sampler, X_pending=pending, prune_baseline=True
+            model, kept, sampler=sampler, X_pending=pending, prune_baseline=False
         )
     if name == "ucb" and pending is None:
         return UpperConfidenceBound(model, beta=BETA)

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Generator
 
+from bo.belief import Belief
 from bo.contract import Goal, Trial
 from bo.space import Parameters, Space
 from bo.strategies.model_based import ModelBased, Options
@@ -32,3 +33,14 @@ class Auto:
     ) -> tuple[list[Parameters], Mapping[str, Any] | None]:
         """As `gp-map` does (see `bo.contract.Strategy`)."""
         return self.strategy.ask(trials, n, state=state, generator=generator)
+
+    def belief(
+        self,
+        trials: Sequence[Trial],
+        n: int,
+        *,
+        state: Mapping[str, Any] | None,
+        generator: Generator,
+    ) -> Belief | None:
+        """That of `gp-map` (see `bo.contract.Believer`)."""
+        return self.strategy.belief(trials, n, state=state, generator=generator)

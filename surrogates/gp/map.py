@@ -146,6 +146,7 @@ def fit(
         "seconds": time.perf_counter() - began,
         "log_posterior": -float(result.fval) * train_X.shape[0],
         "iterations": float(result.step),
+        "iteration_limit": float(options.max_iterations),
     }
     if train_Yvar is None:
         model.diagnostics["noise_var"] = float(model.state["noise_var"])

@@ -1,0 +1,407 @@
+"""What a running optimisation believes, as a small picture for pages without torch. No paper.
+
+`snapshot` draws, from the model and the acquisition function of an ask:
+
+- *slices*: mean, standard deviation (of f, without noise) and acquisition along every parameter,
+  the others as in the incumbent. Of more than 40 parameters, the 40 along which the mean varies
+  most.
+- *a map* of two parameters, the others as in the incumbent: the two most important, ordered ones
+  before booleans and choices. `axes` asks for other two.
+- *importance*: the variance of the mean along a parameter's slice, as a share of the sum over the
+  slices. It speaks of the surroundings of the incumbent, not of the whole space, and a parameter
+  that matters only together with another may look unimportant.
+- *next*: what the model says about the first point that it chose in this ask.
+
+Outcomes are in the goal's own units and direction: the model sees the sign times them. The
+acquisition is as it is, higher being more wanted. In a pool (`"pool": true`) the next point is the
+best candidate, while slices and map also cross settings that are no candidate. A snapshot draws
+nothing from the study's generator and writes nothing: a study goes on the same with or without.
+
+All in all a picture has at most 2,500 numbers, with 5 significant digits (more where they lie far
+from zero and close together); None stands for what is not finite.
+"""
+
+import math
+import time
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import numpy as np
+import torch
+from linear_operator.utils.warnings import NumericalWarning
+
+from bo import metrics
+from bo.belief import Belief
+from bo.contract import Believer, Trial
+from bo.space import Array, Parameter, Parameters, Space, Value
+from surrogates.errors import UsageError
+from surrogates.options import unknown
+
+if TYPE_CHECKING:
+    from bo.study import Study
+
+NUMBERS = 2500
+DIGITS = 5
+SLICES = 40
+_FULL_POINTS = 200  # with more parameters, points are shown without those that have no slice
+_ALONE, _LONGEST, _COARSE = 201, 31, 5
+_MANY, _SIDE, _SMALL_SIDE = 10, 20, 14
+_CHUNK = 2048
+
+
+class SnapshotBudget:
+    """Whether a snapshot may be taken: every k-th trial, and at most a share of the asks' CPU time.
+
+    Args:
+        share: of the CPU seconds of asks, that snapshots may take.
+        every: trials from one snapshot to the next, at least 1.
+        last: number of the trial of the latest snapshot (after a resume), or None.
+
+    Attributes:
+        asks: CPU seconds of asks so far.
+        snapshots: CPU seconds of snapshots so far.
+
+    Raises:
+        UsageError: a share or a step out of range.
+    """
+
+    def __init__(self, *, share: float = 0.1, every: int = 1, last: int | None = None) -> None:
+        if every < 1:
+            raise UsageError(f"snapshots expected every=1 or more, got {every}")
+        if not share >= 0:
+            raise UsageError(f"a share of the asks' time expected 0 or more, got {share}")
+        self.share = share
+        self.every = every
+        self.last = last
+        self.asks = 0.0
+        self.snapshots = 0.0
+
+    def asked(self, cpu_seconds: float) -> None:
+        """Count an ask."""
+        self.asks += cpu_seconds
+
+    def wants(self, number: int) -> bool:
+        """Whether the ask that made this trial should be drawn."""
+        due = self.last is None or number >= self.last + self.every
+        return due and self.snapshots <= self.share * self.asks
+
+    def took(self, number: int, cpu_seconds: float) -> None:
+        """Count a snapshot of the ask that made this trial."""
+        self.last = number
+        self.snapshots += cpu_seconds
+
+
+def snapshot(
+    study: "Study",
+    before: Sequence[Trial],
+    asked: Sequence[Trial],
+    *,
+    axes: tuple[str, str] | None = None,
+) -> dict[str, Any] | None:
+    """The picture of an ask: the payload of a `posterior` event.
+
+    Args:
+        study: its space, goal, seed and strategy.
+        before: the log as the strategy saw it (`log_before` for a trial of long ago).
+        asked: the trials that it made.
+        axes: two free parameters for the map; None takes the most important ones.
+
+    Returns:
+        JSON-able; None for a strategy without a model, and while the initial design is drawn.
+
+    Raises:
+        UsageError: axes that are not two different free parameters.
+    """
+    began = time.process_time()
+    if axes is not None:
+        _check_axes(study.space, axes)
+    belief = _belief(study, before, len(asked))
+    best = metrics.incumbent(before, study.goal)
+    if belief is None or best is None or len(asked) <= belief.designed:
+        return None
+    space, sign = study.space, study.goal.sign
+    look = _Look(belief, space, sign, dict(best.parameters))
+    shown = list(space.free) if len(space.free) <= SLICES else _most_varied(look)
+    side = (_SIDE if len(shown) <= _MANY else _SMALL_SIDE) if len(space.free) > 1 else 0
+    free = space.free if len(space.free) <= _FULL_POINTS else {n: space.free[n] for n in shown}
+    chosen = asked[belief.designed]
+    grids = _grids(space, shown, side, len(free), (best.parameters, chosen.parameters))
+    columns = [look.along({name: grids[name]}) for name in shown]
+    seen = look.at(np.concatenate([space.encode([chosen.parameters]), *columns]))
+    cuts = np.cumsum([1, *(len(grids[name]) for name in shown)])
+    slices = {name: seen.part(*cut) for name, cut in zip(shown, _pairs(cuts), strict=True)}
+    importance = _shares({name: float(np.var(part.mean)) for name, part in slices.items()})
+    following = seen.part(0, 1)
+    scale = seen.mean
+    return {
+        "goal": study.goal.name,
+        "direction": study.goal.direction,
+        "acquisition": belief.name,
+        "data": len(belief.observed),
+        "pool": space.candidates is not None,
+        "incumbent": _point(free, best.parameters),
+        "incumbent_value": _numbers([best.values[study.goal.name]], like=scale)[0],
+        "next": {
+            "number": chosen.number,
+            "parameters": _point(free, chosen.parameters),
+            "mean": _numbers(following.mean, like=scale)[0],
+            "std": _numbers(following.std)[0],
+            "predictive_std": _numbers(look.predictive_std([chosen.parameters]))[0],
+            "acquisition": _numbers(following.acquisition, like=seen.acquisition)[0],
+        },
+        "slices": [
+            {"parameter": name, "at": _values(space.free[name], grids[name])} | slices[name].told()
+            for name in shown
+        ],
+        "map": _map(look, axes or _axes(space, importance), side, grids) if side else None,
+        "importance": {name: float(f"{share:.4g}") for name, share in importance.items()},
+        "cpu_seconds": round(time.process_time() - began, 5),
+    }
+
+
+def predictions(
+    study: "Study", before: Sequence[Trial], asked: Sequence[Trial]
+) -> dict[int, dict[str, float]]:
+    """What the model of an ask says about its points, before they are measured.
+
+    Returns:
+        By trial number `{"mean", "std"}`, in the goal's units, std with noise; points of the
+        initial design left out (nothing predicted those), empty for a strategy without a model.
+    """
+    belief = _belief(study, before, len(asked))
+    if belief is None or len(asked) <= belief.designed:
+        return {}
+    chosen = asked[belief.designed :]
+    mean, std = _moments(
+        belief, study.space.encode([t.parameters for t in chosen]), study.goal.sign, noise=True
+    )
+    told = zip(chosen, mean.tolist(), std.tolist(), strict=True)
+    return {
+        trial.number: {"mean": m, "std": s}
+        for trial, m, s in told
+        if math.isfinite(m) and math.isfinite(s)
+    }
+
+
+def log_before(trials: Sequence[Trial], number: int) -> list[Trial]:
+    """The log as the ask that made a trial saw it, for a snapshot of long ago.
+
+    Exact where trials ran one by one. With several at once, what was running is told from the
+    times of asks and tells; of a batch, the points before this one count as pending.
+    """
+    asked = trials[number].started or math.inf
+    return [
+        trial
+        if not trial.done or trial.finished is None or trial.finished <= asked
+        else Trial(
+            trial.number,
+            trial.parameters,
+            "running",
+            seed=trial.seed,
+            method=trial.method,
+            method_state=trial.method_state,
+            ask_seconds=trial.ask_seconds,
+            started=trial.started,
+        )
+        for trial in trials[:number]
+    ]
+
+
+class _Seen(NamedTuple):
+    """Mean and std of f in the goal's units, and the acquisition, at some points."""
+
+    mean: Array
+    std: Array
+    acquisition: Array
+
+    def part(self, start: int, stop: int) -> "_Seen":
+        return _Seen(*(values[start:stop] for values in self))
+
+    def told(self) -> dict[str, list[float | None]]:
+        return {name: _numbers(values) for name, values in self._asdict().items()}
+
+
+class _Look:
+    """The belief along lines and planes through one point."""
+
+    def __init__(self, belief: Belief, space: Space, sign: int, centre: Parameters) -> None:
+        self.belief = belief
+        self.space = space
+        self.sign = sign
+        self.centre = space.encode([centre])[0]
+        self.cells: dict[str, slice] = {}
+        start = 0
+        for name, parameter in space.free.items():
+            self.cells[name] = slice(start, start + parameter.width)
+            start += parameter.width
+
+    def along(self, grids: dict[str, list[Value]]) -> Array:
+        """Columns of all combinations of the values, the last one varying fastest."""
+        cells = [_cell(name, self.space.free[name], values) for name, values in grids.items()]
+        index = np.indices([len(cell) for cell in cells]).reshape(len(cells), -1)
+        columns = np.tile(self.centre, (index.shape[1], 1))
+        for name, cell, rows in zip(grids, cells, index, strict=True):
+            columns[:, self.cells[name]] = cell[rows]
+        return columns
+
+    def at(self, columns: Array) -> _Seen:
+        x = _tensor(self.belief, columns)
+        mean, std = _moments(self.belief, columns, self.sign)
+        with torch.no_grad(), _quiet():
+            scores = torch.cat([self.belief.acquisition(chunk) for chunk in x.split(_CHUNK)])
+        return _Seen(mean, std, scores.cpu().double().numpy())
+
+    def predictive_std(self, points: list[Parameters]) -> Array:
+        return _moments(self.belief, self.space.encode(points), self.sign, noise=True)[1]
+
+
+def _belief(study: "Study", before: Sequence[Trial], n: int) -> Belief | None:
+    if not isinstance(study.strategy, Believer) or n == 0:
+        return None
+    state, generator = study._ask_inputs(before)
+    with _quiet():
+        return study.strategy.belief(before, n, state=state, generator=generator)
+
+
+def _moments(
+    belief: Belief, columns: Array, sign: int, *, noise: bool = False
+) -> tuple[Array, Array]:
+    """Mean and std at (n, d) columns, one point at a time: every surrogate can do that."""
+    means, variances = [], []
+    with torch.no_grad(), _quiet():
+        for chunk in _tensor(belief, columns).split(_CHUNK):
+            posterior = cast(Any, belief.model.posterior(chunk, observation_noise=noise))
+            means.append(posterior.mean.reshape(-1))
+            variances.append(posterior.variance.reshape(-1))
+    mean = sign * torch.cat(means).cpu().double().numpy()
+    return mean, torch.cat(variances).clamp_min(0).sqrt().cpu().double().numpy()
+
+
+def _tensor(belief: Belief, columns: Array) -> torch.Tensor:
+    return torch.as_tensor(columns).to(belief.observed).unsqueeze(1)
+
+
+def _quiet() -> Any:
+    """As in the search for the next point: jitter where points nearly coincide is no news."""
+    return warnings.catch_warnings(action="ignore", category=NumericalWarning)
+
+
+def _cell(name: str, parameter: Parameter, values: list[Value]) -> Array:
+    return Space({name: parameter}).encode([{name: value} for value in values])
+
+
+def _grids(
+    space: Space, shown: Sequence[str], side: int, points: int, keep: tuple[Any, Any]
+) -> dict[str, list[Value]]:
+    """Values of every slice: as many as the picture's numbers allow, shared out evenly."""
+    others = 2 * points + len(shown) + 10 + 3 * side**2 + 2 * side
+    left = (NUMBERS - others) // 4
+    longest = _ALONE if len(shown) == 1 else _LONGEST
+    grids: dict[str, list[Value]] = {}
+    for position, name in enumerate(sorted(shown, key=lambda n: space.free[n].levels or math.inf)):
+        count = min(longest, left // (len(shown) - position))
+        grids[name] = _grid(space.free[name], count, [point[name] for point in keep])
+        left -= len(grids[name])
+    return grids
+
+
+def _grid(parameter: Parameter, count: int, keep: Sequence[Value]) -> list[Value]:
+    """At most `count` values: all levels, else evenly spaced on the parameter's own scale.
+
+    Of a choice with more levels, those to `keep` are among them.
+    """
+    count = max(count, 2)
+    if parameter.type not in ("real", "integer"):
+        levels = list(parameter.values)
+        if len(levels) <= count:
+            return levels
+        even = np.linspace(0, len(levels) - 1, count).round().astype(int).tolist()
+        if parameter.type == "ordinal":
+            return [levels[i] for i in even]
+        wanted = {*(levels.index(value) for value in keep)}
+        spare = [i for i in even if i not in wanted][: max(count - len(wanted), 0)]
+        return [levels[i] for i in sorted(wanted.union(spare))]
+    if 0 < parameter.levels <= count:
+        return list(range(int(parameter.low), int(parameter.high) + 1))
+    return list(dict.fromkeys(parameter.from_uniform(u) for u in np.linspace(0, 1, count).tolist()))
+
+
+def _most_varied(look: _Look) -> list[str]:
+    """The parameters to draw of very many, in the space's order, from a coarse first look."""
+    space = look.space
+    grids = {n: _grid(p, _COARSE, p.values[:1]) for n, p in space.free.items()}
+    columns = np.concatenate([look.along({name: grid}) for name, grid in grids.items()])
+    mean = _moments(look.belief, columns, look.sign)[0]
+    cuts = np.cumsum([0, *(len(grid) for grid in grids.values())])
+    spread = {n: float(np.var(mean[a:b])) for n, (a, b) in zip(grids, _pairs(cuts), strict=True)}
+    most = set(sorted(spread, key=lambda name: -spread[name])[:SLICES])
+    return [name for name in space.free if name in most]
+
+
+def _shares(variances: dict[str, float]) -> dict[str, float]:
+    whole = sum(variances.values())
+    return {name: variance / whole if whole > 0 else 0.0 for name, variance in variances.items()}
+
+
+def _axes(space: Space, importance: dict[str, float]) -> tuple[str, str]:
+    def rank(name: str) -> tuple[bool, bool, float]:
+        kind = space.free[name].type
+        return kind == "choice", kind == "boolean", -importance[name]
+
+    first, second = sorted(importance, key=rank)[:2]
+    return first, second
+
+
+def _check_axes(space: Space, axes: tuple[str, str]) -> None:
+    for name in axes:
+        if name not in space.free:
+            raise UsageError(unknown("free parameter", name, space.free))
+    if len(axes) != 2 or axes[0] == axes[1]:
+        raise UsageError(f"a map expected two different parameters, got {', '.join(axes)}")
+
+
+def _map(
+    look: _Look, axes: tuple[str, str], side: int, grids: dict[str, list[Value]]
+) -> dict[str, Any]:
+    x, y = axes
+    parameters = look.space.free
+    centre = look.space.decode(look.centre[None])[0]
+    grid = {name: _grid(parameters[name], side, [centre[name]]) for name in (y, x)}
+    told = look.at(look.along(grid)).told()
+    ends = {"x_at": _values(parameters[x], grid[x]), "y_at": _values(parameters[y], grid[y])}
+    return {"x": x, "y": y} | ends | told
+
+
+def _pairs(cuts: Any) -> list[tuple[int, int]]:
+    return [(int(a), int(b)) for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
+
+
+def _point(parameters: dict[str, Parameter], point: Any) -> Parameters:
+    return {name: _values(parameter, [point[name]])[0] for name, parameter in parameters.items()}
+
+
+def _values(parameter: Parameter, values: list[Value]) -> list[Value]:
+    """Reals rounded within their bounds; levels as they are."""
+    if parameter.type != "real":
+        return values
+    ends = np.array([parameter.low, parameter.high])
+    digits = _digits(ends)
+    rounded = [float(f"{value:.{digits}g}") for value in values]
+    return [min(max(value, parameter.low), parameter.high) for value in rounded]
+
+
+def _numbers(values: Any, *, like: Array | None = None) -> list[float | None]:
+    """Rounded; `like` are the numbers that these are to be compared with."""
+    digits = _digits(np.asarray(values if like is None else like))
+    return [float(f"{v:.{digits}g}") if math.isfinite(v) else None for v in map(float, values)]
+
+
+def _digits(values: Array) -> int:
+    """Significant digits that tell values apart which lie far from zero and close together."""
+    finite = values[np.isfinite(values)]
+    spread = float(np.ptp(finite)) if finite.size else 0.0
+    if spread <= 0.0:
+        return DIGITS
+    offset = math.log10(float(np.abs(finite).max()) / spread)
+    return DIGITS + min(max(round(offset), 0), 10)

@@ -1,0 +1,38 @@
+"""Acquisition functions: the same seed gives the same function, whatever torch's own state."""
+
+import pytest
+import torch
+
+from bo.acquisition.functions import NAMES, acquisition
+from surrogates.gp import map as gp_map
+from surrogates.inputs import Column, Inputs
+
+F64 = {"dtype": torch.float64, "device": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    generator = torch.Generator().manual_seed(5)
+    X = torch.rand(60, 2, generator=generator, **F64)
+    noise = torch.randn(60, 1, generator=generator, **F64)
+    Y = -((X - 0.4) ** 2).sum(1, keepdim=True) + 2.0 * noise
+    inputs = Inputs((Column("real", 0, 0), Column("real", 1, 0)))
+    return X, gp_map.fit(X, Y, inputs=inputs, options=gp_map.Options())
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("pending", [None, 2])
+def test_the_seed_alone_decides(fitted, name, pending):
+    X, model = fitted
+    waiting = None if pending is None else X[:pending] * 0.5
+    where = torch.rand(40, 1, 2, generator=torch.Generator().manual_seed(1), **F64)
+
+    def scores(seed, own_state):
+        torch.manual_seed(own_state)
+        with torch.no_grad():
+            return acquisition(name, model, X, waiting, seed=seed)(where)
+
+    first = scores(3, 0)
+    assert all(torch.equal(first, scores(3, state)) for state in range(1, 6))
+    drawn = name == "lognei" or pending is not None
+    assert torch.equal(first, scores(4, 0)) is not drawn
