@@ -7,7 +7,7 @@ PYTHON ?= $(shell for p in python3.11 python3; do \
 BENCH ?= store
 STAMP := .venv/.stamp
 
-.PHONY: help setup demo test lint bench
+.PHONY: help setup demo test lint bench screenshots
 
 help:
 	@echo 'make setup   install everything into .venv (once; later calls take no time)'
@@ -15,6 +15,7 @@ help:
 	@echo 'make test    the whole suite: tests, types, style, imports, documentation'
 	@echo 'make lint    only ruff, basedpyright and import-linter'
 	@echo 'make bench   performance claims, quick form: make bench BENCH="NAME ..."'
+	@echo 'make screenshots   the pictures of docs/images/, from real runs; needs Chromium'
 
 setup: $(STAMP)
 
@@ -31,6 +32,9 @@ lint: $(STAMP)
 
 bench: $(STAMP)
 	@for name in $(BENCH); do .venv/bin/python -m benchmarks "$$name" --quick || exit; done
+
+screenshots: $(STAMP)
+	@.venv/bin/python -m docs.screenshots
 
 # The stamp is written last. A set-up that was cut off leaves .unfinished, and the next one starts
 # afresh instead of building on half a package.

@@ -77,11 +77,12 @@ class Snapshots:
     def _look(
         self, before: Sequence[Trial], new: list[Trial], state: Mapping[str, Any]
     ) -> list[Event]:
-        self.predicted |= predictions(self.study, before, new)
+        told = predictions(self.study, before, new)
+        self.predicted |= told
         events: list[Event] = []
-        if "diagnostics" in state:
+        if told and "diagnostics" in state:  # the first that the model chose, as in the picture
             light = health(state["diagnostics"], self.checked)
-            events.append(Event("diagnostic", new[0].number, light))
+            events.append(Event("diagnostic", min(told), light))
         if self.budget.wants(new[0].number):
             began = time.process_time()
             picture = snapshot(self.study, before, new)

@@ -24,7 +24,7 @@ from typing import Any, Literal
 
 from surrogates.errors import NotInstalledError
 
-NOT_BENCHMARKS = ("harness",)
+NOT_BENCHMARKS = ("browsing", "harness")
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 

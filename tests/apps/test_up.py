@@ -1,35 +1,17 @@
 """`wald up`: closed by default, one per store, and nothing that dies takes anything with it."""
 
 import http.client
-import json
 import os
 import signal
 import socket
-import time
 from pathlib import Path
 
 import pytest
 
-from apps.store import Store, current_state
+from apps.store import current_state
+from benchmarks.browsing import Up, opened, wait_for
 
 pytestmark = pytest.mark.network
-PATIENCE = 120.0
-
-
-def wait_for(condition, what):
-    end = time.monotonic() + PATIENCE
-    while True:
-        found = condition()
-        if found:
-            return found
-        assert time.monotonic() < end, f"waited in vain for {what}"
-        time.sleep(0.1)
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def answers(port):
@@ -69,60 +51,29 @@ def gone(process):
         return True
 
 
-class Up:
-    """`wald up` in a process of its own."""
-
-    def __init__(self, wald, *arguments):
-        self.port = free_port()
-        self.process = wald.start("up", "--port", self.port, "--json", *arguments)
-        self.told = json.loads(self.process.stdout.readline())
-        self.folder = wald.folder
-
-    def server(self):
-        with opened(self.folder) as store:
-            return store.supervisor()["server_pid"]
-
-
-class opened:  # noqa: N801 - used as a function
-    """The store of a folder for a moment."""
-
-    def __init__(self, folder):
-        self.store = Store.open(str(folder / "wald.db"), create=False)
-
-    def __enter__(self):
-        return self.store
-
-    def __exit__(self, *_):
-        self.store.engine.dispose()
-
-
 def look(folder, read):
     with opened(folder) as store:
         return read(store)
 
 
 @pytest.fixture
-def up(wald):
+def up(tmp_path):
     """Starts `wald up`, and leaves no process behind."""
     made: list[Up] = []
 
     def start(*arguments):
-        made.append(Up(wald, *arguments))
+        made.append(Up(tmp_path, *arguments))
         return made[-1]
 
     yield start
-    pids = [one.process.pid for one in made]
-    if (wald.folder / "wald.db").exists():
-        supervisor = look(wald.folder, lambda store: store.supervisor())
+    pids: list[int] = []
+    if (tmp_path / "wald.db").exists():
+        supervisor = look(tmp_path, lambda store: store.supervisor())
         pids += [supervisor["server_pid"]] if supervisor else []
-        running = look(wald.folder, lambda store: store.runs_in(("running",)))
+        running = look(tmp_path, lambda store: store.runs_in(("running",)))
         pids += [int(row.owner.rpartition(":")[2]) for row in running]
     for one in made:
-        if one.process.poll() is None:
-            one.process.send_signal(signal.SIGINT)
-            one.process.wait(timeout=30)
-        one.process.stdout.close()
-        one.process.stderr.close()
+        one.close()
     for pid in pids:
         if pid and not gone(pid):
             os.kill(pid, signal.SIGKILL)
@@ -171,7 +122,7 @@ def test_a_port_in_use_is_refused_in_one_line_that_names_a_free_one(wald):
 
 
 def test_what_is_killed_comes_back_and_the_others_go_on(up, wald):
-    first = up("--workers", 1)
+    first = up("--workers", "1")
     run_id = wald.json(
         "submit", "bandit", "--problem", "bernoulli", "--method", "ts-beta",
         "--budget", 50_000_000, "--seed", 1,
@@ -193,7 +144,7 @@ def test_what_is_killed_comes_back_and_the_others_go_on(up, wald):
     first.process.wait()
     orphan = first.server()
     assert not gone(orphan)
-    second = up("--workers", 1)
+    second = up("--workers", "1")
     assert second.told["new"] is True
     wait_for(lambda: gone(orphan), "the orphaned page to end")
     assert answers(second.port)
@@ -210,8 +161,7 @@ def test_what_is_killed_comes_back_and_the_others_go_on(up, wald):
     )
     worker = int(row().owner.rpartition(":")[2])
 
-    second.process.send_signal(signal.SIGINT)  # Ctrl-C
-    _, told = second.process.communicate(timeout=60)
+    told = second.close()  # Ctrl-C
     assert second.process.returncode == 0
     assert f"1 of its runs go on ({run_id})" in told
     assert not answers(second.port)

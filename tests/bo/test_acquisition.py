@@ -1,5 +1,7 @@
 """Acquisition functions: the same seed gives the same function, whatever torch's own state."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -7,7 +9,7 @@ from bo.acquisition.functions import NAMES, acquisition
 from surrogates.gp import map as gp_map
 from surrogates.inputs import Column, Inputs
 
-F64 = {"dtype": torch.float64, "device": "cpu"}
+F64: dict[str, Any] = {"dtype": torch.float64, "device": "cpu"}
 
 
 @pytest.fixture(scope="module")
