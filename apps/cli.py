@@ -20,6 +20,7 @@ import typer
 from apps.spec import DEFAULT_BUDGETS, DEFAULT_STORE, KINDS, RunSpec, parse_every, parse_options
 from surrogates.errors import UsageError, WaldError
 
+_EXITS = {"finished": 0, "stopped": 0, "interrupted": 130}
 _USAGE_ERROR: Any = typer.BadParameter.__base__  # typer exports this one of its usage errors
 app = typer.Typer(
     add_completion=False,
@@ -113,6 +114,9 @@ def run(
     problem_option: Annotated[
         list[str] | None, typer.Option("--problem-option", help="Of the problem: name=value.")
     ] = None,
+    replications: Annotated[
+        int, typer.Option("--replications", help="Runs with seeds S, S + 1, ...; names get -SEED.")
+    ] = 1,
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[int, typer.Option("--threads", help="CPU threads.")] = 1,
     name: Annotated[
@@ -145,10 +149,16 @@ def run(
     )
     if seed is None:
         spec = _load("apps.launch:with_its_seed")(spec, store)
+    specs = _load("apps.spec:replicate")(spec, replications)
     if context.info_name == "submit":
-        _show(_load("apps.launch:submit")(spec, store), as_json, "show_line")
+        rows = _load("apps.launch:submit")(specs, store)
+        _show(rows[0] if replications == 1 else {"rows": rows}, as_json, "show_submitted")
         return 0
-    return _launch("apps.launch:run", spec, store, as_json)
+    if replications == 1:
+        return _launch("apps.launch:run", spec, store, as_json)
+    runs = [_load("apps.launch:run")(each, store) for each in specs]
+    _show({"rows": runs}, as_json, "show_list")
+    return max(_EXITS.get(run["state"], 1) for run in runs)
 
 
 @app.command()
@@ -162,7 +172,7 @@ def resume(
 def _launch(target: str, what: Any, store: str, as_json: bool) -> int:
     described = _load(target)(what, store)
     _show(described, as_json, "show_run")
-    return {"finished": 0, "stopped": 0, "interrupted": 130}.get(described["state"], 1)
+    return _EXITS.get(described["state"], 1)
 
 
 @app.command()

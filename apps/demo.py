@@ -52,7 +52,8 @@ def tour(store: str, out: str, seed: int) -> dict[str, Any]:
         curves: dict[str, list[Any]] = {}
         for run in own:
             curves.setdefault(run["method"], []).append(run_curve(run, steps(opened, run)))
-        chart = bands(curves, title=title, x=x, y=y_label(own[0]), log=kind == "bo")
+        y = y_label(own[0])
+        chart = bands(curves, title=title, x=x, y=y, log=kind == "bo", kind=kind)
         figures += save(chart, Path(out) / name)
     return {"tables": tables, "figures": figures, "runs": len(runs), "store": opened.url}
 

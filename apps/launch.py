@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -29,18 +30,20 @@ def run(spec: RunSpec, store: str) -> dict[str, Any]:
     return runner.execute(run_id, opened, problem=problem, watcher=_bar(opened))
 
 
-def submit(spec: RunSpec, store: str) -> dict[str, Any]:
-    """Queue a spec for `wald up`; returns the run's id and state.
+def submit(specs: Sequence[RunSpec], store: str) -> list[dict[str, Any]]:
+    """Queue specs for `wald up`; returns the id and the state of each.
 
     Raises:
-        WaldError: what is wrong with the spec or the store; nothing was created.
+        WaldError: what is wrong with a spec or the store; where it is a spec, nothing was created.
     """
-    if ":" in spec.problem:
-        spec = dataclasses.replace(spec, folder=os.getcwd())
-    spec, problem = prepare(spec)
+    ready: list[tuple[RunSpec, Problem | None]] = []
+    for spec in specs:
+        folder = os.getcwd() if ":" in spec.problem else None
+        settled, problem = prepare(dataclasses.replace(spec, folder=folder))
+        ready.append((settled, problem))
     opened = Store.open(store, create=True)
-    run_id = runner.start(spec, opened, problem=problem, queue=True)
-    return {"run_id": run_id, "state": "queued"}
+    ids = [runner.start(spec, opened, problem=problem, queue=True) for spec, problem in ready]
+    return [{"run_id": run_id, "state": "queued"} for run_id in ids]
 
 
 def prepare(spec: RunSpec) -> tuple[RunSpec, Problem | None]:

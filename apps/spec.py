@@ -14,7 +14,7 @@ KINDS = ("bo", "bandit", "rl")
 DEFAULT_BUDGETS = {"bo": 50, "bandit": 5_000, "rl": 50_000}
 BUDGET_UNITS = {"bo": "trials", "bandit": "rounds", "rl": "environment steps"}
 DEVICES = ("auto", "cpu", "cuda")
-LARGEST = {"budget": 10**9, "batch": 1000, "parallel": 256, "threads": 256}
+LARGEST = {"budget": 10**9, "batch": 1000, "parallel": 256, "threads": 256, "replications": 1000}
 _FREE = ("budget", "name", "snapshots", "folder")  # two parts of one run may differ in these
 DEFAULT_STORE = "sqlite:///wald.db"
 
@@ -60,8 +60,8 @@ class RunSpec:
             raise UsageError(unknown("kind of run", self.kind, KINDS))
         if self.device not in DEVICES:
             raise UsageError(unknown("device", self.device, DEVICES))
-        for what, most in LARGEST.items():
-            value = getattr(self, what)
+        for what in ("budget", "batch", "parallel", "threads"):
+            value, most = getattr(self, what), LARGEST[what]
             if not 1 <= value <= most:
                 raise UsageError(f"{what} expected 1 to {most}, got {value}")
         if not 0 <= self.snapshots <= LARGEST["budget"]:
@@ -92,6 +92,23 @@ class RunSpec:
             if field.name not in _FREE and mine != theirs:
                 return f"{field.name.replace('_', ' ')} is {theirs!r} there and {mine!r} here"
         return None
+
+
+def replicate(spec: RunSpec, replications: int) -> list[RunSpec]:
+    """The same with seeds S, S + 1, ...; where there are several, a name gets its seed added.
+
+    Raises:
+        UsageError: fewer than 1, or more than 1,000.
+    """
+    if not 1 <= replications <= LARGEST["replications"]:
+        most = LARGEST["replications"]
+        raise UsageError(f"replications expected 1 to {most}, got {replications}")
+    if replications == 1:
+        return [spec]
+    seeds = range(spec.seed, spec.seed + replications)
+    names = [None if spec.name is None else f"{spec.name}-{seed}" for seed in seeds]
+    pairs = zip(seeds, names, strict=True)
+    return [dataclasses.replace(spec, seed=seed, name=name) for seed, name in pairs]
 
 
 def command(spec: RunSpec, verb: str = "run", *, store: str = DEFAULT_STORE) -> str:

@@ -12,8 +12,6 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import scipy.special
-
 from apps.store import ENDED, RunRow, Store, current_state
 from bo import metrics
 from bo.contract import Goal, Trial
@@ -202,6 +200,8 @@ def interval(values: Sequence[float]) -> float | None:
     """Half the width of Student's 95 % interval of a mean; None for fewer than two values."""
     if len(values) < 2:
         return None
+    import scipy.special  # 15 MB that most pages never need
+
     factor = float(scipy.special.stdtrit(len(values) - 1, 0.975))
     return factor * statistics.stdev(values) / math.sqrt(len(values))
 

@@ -135,6 +135,15 @@ def show_tour(toured: Mapping[str, Any]) -> None:
     console.print(f"{toured['runs']} runs are in {toured['store']}: wald list", soft_wrap=True)
 
 
+def show_submitted(submitted: Mapping[str, Any]) -> None:
+    """What was queued, and what runs it."""
+    rows = submitted.get("rows", [submitted])
+    console = _console()
+    for row in rows:
+        console.print(f"{row['run_id']} {row['state']}", soft_wrap=True)
+    console.print("`wald up` runs what is queued, and shows it", soft_wrap=True)
+
+
 def show_up(told: Mapping[str, Any]) -> None:
     """Where the page is."""
     console = _console()

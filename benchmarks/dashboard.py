@@ -391,13 +391,13 @@ def _two_viewers(chrome: Any, up: Up, *, repeats: int) -> list[Sample]:
         for page in (a, b):
             wait_for(lambda page=page: _steps(page) > 0, "steps on both pages")
         text = f"seen by both {repeat}"
-        a.get_by_label("Note").first.fill(text)
+        a.get_by_label("Add a note").fill(text)
         began = time.monotonic()
-        a.get_by_role("button", name="Add note").click()
+        a.get_by_role("button", name="Save note").click()
         wait_for(lambda text=text, b=b: _shows(b, text), "the note in the other browser")
         samples.append(_sample("note", time.monotonic() - began, repeat=repeat))
         began = time.monotonic()
-        a.get_by_role("button", name="Stop").click()
+        a.get_by_test_id("stButton").get_by_role("button", name="Stop").click()
         wait_for(lambda b=b: _shows(b, "stopped"), "the stop in the other browser")
         samples.append(_sample("stop", time.monotonic() - began, repeat=repeat))
         a.context.close()

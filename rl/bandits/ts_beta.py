@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
+from scipy.special import betaincinv
 from torch import Generator, Tensor
 
 from rl.contract import Arms, BanditBatch, StateDict
@@ -68,11 +69,17 @@ class BetaSampling:
         return {}
 
     def summary(self) -> Mapping[str, Any]:
-        """Posterior mean and standard deviation of each arm's win rate."""
+        """Of each arm's win rate: posterior mean, standard deviation and equal-tailed 95 % ends."""
         total = self._counts.sum(1)
         mean = self._counts[:, 0] / total
         std = (mean * (1 - mean) / (total + 1)).sqrt()
-        return {"posterior_mean": mean.tolist(), "posterior_std": std.tolist()}
+        wins, losses = self._counts.cpu().double().T.numpy()
+        return {
+            "posterior_mean": mean.tolist(),
+            "posterior_std": std.tolist(),
+            "posterior_low": betaincinv(wins, losses, 0.025).tolist(),
+            "posterior_high": betaincinv(wins, losses, 0.975).tolist(),
+        }
 
     def state_dict(self) -> StateDict:
         """The counts, prior included."""

@@ -68,6 +68,13 @@ def test_beta_counts_wins_and_losses():
     beta = torch.distributions.Beta(a, b)
     assert summary["posterior_mean"] == pytest.approx(beta.mean.tolist())
     assert summary["posterior_std"] == pytest.approx(beta.stddev.tolist())
+    draws = (
+        torch.distributions.Beta(a, b)
+        .sample((200_000,))
+        .quantile(torch.tensor([0.025, 0.975], **KIND), dim=0)
+    )
+    assert summary["posterior_low"] == pytest.approx(draws[0].tolist(), abs=0.01)
+    assert summary["posterior_high"] == pytest.approx(draws[1].tolist(), abs=0.01)
 
 
 def test_beta_plays_arms_with_their_probability_of_being_best():

@@ -1,0 +1,115 @@
+"""What figures of the command line and pages share: curves of runs, their bands, fixed styles.
+
+Imports no drawing library and no torch.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from apps import catalog
+
+# Okabe & Ito's colours, told apart by the colour-blind too; without black and yellow, which one of
+# the two themes would swallow.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
+DASHES = ((1, 0), (6, 3), (2, 2), (8, 3, 2, 3), (12, 4), (4, 2, 1, 2))
+X_LABELS = {"bo": "trials", "bandit": "rounds", "rl": "environment steps"}
+POINTS = 500
+
+Curve = tuple[Sequence[float], Sequence[float]]
+
+
+class Style(NamedTuple):
+    """How a method is drawn, on every page and figure.
+
+    Attributes:
+        colour: as #RRGGBB.
+        dash: lengths of line and gap; (1, 0) is an unbroken line.
+    """
+
+    colour: str
+    dash: tuple[int, ...]
+
+
+def style(kind: str, method: str | None) -> Style:
+    """Colour and dash of a method, from its place in the catalog alone.
+
+    A method that the catalog does not know is grey and dotted.
+    """
+    for place, row in enumerate(catalog.listed(kind, "method")):
+        if method is not None and row.matches(method):
+            cycle, colour = divmod(place, len(PALETTE))
+            return Style(PALETTE[colour], DASHES[cycle % len(DASHES)])
+    return Style("#999999", (1, 3))
+
+
+def better(direction: str) -> str:
+    """Which way is better, in words, of `minimize` or `maximize`."""
+    return "lower is better" if direction == "minimize" else "higher is better"
+
+
+def y_label(run: Mapping[str, Any]) -> str:
+    """What a run's curve shows, and which way is better."""
+    if run["kind"] == "bandit":
+        return "cumulative regret (lower is better)"
+    if run["kind"] == "rl":
+        return "greedy return (higher is better)"
+    direction, _, name = str(run["metrics"]["goal"]).partition(" ")
+    return f"best {name} so far ({better(direction)})"
+
+
+def run_curve(
+    run: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]
+) -> tuple[list[float], list[float]]:
+    """Steps and values of a run: best so far, regret (else reward), or evaluation return."""
+    if run["kind"] == "bo":
+        direction, _, name = str(run["metrics"]["goal"]).partition(" ")
+        steps: list[float] = []
+        values: list[float] = []
+        for row in rows:
+            if row["state"] == "complete":
+                value = row.get(f"value.{name}", row.get(name))
+                former = values[-1] if values else value
+                values.append(min(former, value) if direction == "minimize" else max(former, value))
+                steps.append(row["number"] + 1)
+        return steps, values
+    names = ("regret", "reward") if run["kind"] == "bandit" else ("evaluation", "return")
+    for name in names:
+        shown = [(row["step"], row[name]) for row in rows if row.get(name) is not None]
+        if shown:
+            return [step for step, _ in shown], [value for _, value in shown]
+    return [], []
+
+
+def quartiles(method: str, runs: Sequence[Curve], *, points: int = POINTS) -> pd.DataFrame:
+    """Median and quartiles over runs, from the step on that every run has reached.
+
+    Args:
+        method: fills the column of that name.
+        runs: steps and values, at least one each.
+        points: most rows of the result; the last step is always kept.
+
+    Returns:
+        Columns method, step, low, median, high, runs.
+    """
+    grid = np.unique(np.concatenate([np.asarray(steps, dtype=float) for steps, _ in runs]))
+    grid = grid[grid >= max(steps[0] for steps, _ in runs)]
+    if len(grid) > points:
+        grid = grid[np.linspace(0, len(grid) - 1, points).astype(int)]
+    held = []
+    for steps, values in runs:  # a run keeps its last value until its next step
+        position = np.searchsorted(np.asarray(steps, dtype=float), grid, side="right") - 1
+        held.append(np.asarray(values, dtype=float)[position])
+    low, median, high = np.quantile(np.array(held), [0.25, 0.5, 0.75], axis=0)
+    return pd.DataFrame(
+        {
+            "method": method,
+            "step": grid,
+            "low": low,
+            "median": median,
+            "high": high,
+            "runs": len(runs),
+        }
+    )

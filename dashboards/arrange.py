@@ -1,0 +1,191 @@
+"""Which cards a page shows, in which order: for bo, what the model believes comes first."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import streamlit as st
+
+from apps.spec import RunSpec
+from dashboards.believing import believing
+from dashboards.cards import (
+    arms,
+    ask_time,
+    bands,
+    best_so_far,
+    calibration,
+    differences,
+    failures,
+    final,
+    lengths,
+    losses,
+    parallel,
+    parameters,
+    pulls,
+    regret,
+    returns,
+)
+from dashboards.cards.card import Card, NotYet, draw
+from dashboards.data import RunData
+from dashboards.words import plain
+
+Make = Callable[[], Card]
+Piece = tuple[str, str, Make]
+"""Key, title and maker of a card."""
+Shown = Literal["value", "regret"]
+
+
+def cards(data: RunData, *, last: int | None) -> None:
+    """All cards of a run's kind.
+
+    Args:
+        data: the run.
+        last: how many of the newest records the histories show; None for all.
+    """
+    kind = data.run["kind"]
+    if kind == "bo":
+        believing(data)
+    st.subheader("How it goes", anchor=False)
+    shown = _tail(data, last)
+    pieces = {"bo": _bo, "bandit": _bandit, "rl": _rl}[kind](shown)
+    grid(pieces)
+    _records(shown)
+
+
+def comparing(runs: Sequence[RunData], specs: Mapping[str, RunSpec]) -> None:
+    """All cards of several runs."""
+    show, log = _scale(any(run.run["regret"] is not None for run in runs))
+    bound = functools.partial
+    draw(bound(bands.card, runs, show=show, log=log), key="bands", title="Course over seeds")
+    grid(
+        [
+            ("final", "Scores and their intervals", bound(final.card, runs)),
+            ("differences", "How the runs differ", bound(differences.card, runs, specs)),
+        ]
+    )
+    if any(run.run["kind"] == "bo" for run in runs):
+        draw(bound(parallel.card, runs), key="parallel", title="All trials, parameter by parameter")
+
+
+def grid(pieces: Sequence[Piece]) -> None:
+    """Two cards a row; a last one takes the whole width; those that cannot be drawn yet below."""
+    ready: list[Piece] = []
+    waiting: list[tuple[str, str]] = []
+    for key, title, make in pieces:
+        try:
+            ready.append((key, title, functools.partial(_made, make())))
+        except NotYet as missing:
+            waiting.append((title, str(missing)))
+        except Exception:  # noqa: BLE001 - `draw` meets it again and shows it in the card's frame
+            ready.append((key, title, make))
+    for start in range(0, len(ready), 2):
+        row = ready[start : start + 2]
+        columns = st.columns(2) if len(row) == 2 else [st.container()]
+        for column, (key, title, make) in zip(columns, row, strict=True):
+            with column:
+                draw(make, key=key, title=title)
+    if waiting:
+        with st.container(border=True, gap="xsmall"):
+            for title, missing in waiting:
+                st.caption(f":material/hourglass_empty: **{plain(title)}**: {plain(missing, 1000)}")
+
+
+def _made(card: Card) -> Card:
+    return card
+
+
+def _bo(data: RunData) -> list[Piece]:
+    show, log = _scale(data.run["regret"] is not None)
+    best = functools.partial(best_so_far.card, data, show=show, log=log)
+    pieces: list[Piece] = [
+        ("best", "Best so far, and all trials" if show == "value" else "Regret", best),
+        ("parameters", "Parameters against value", functools.partial(parameters.card, data)),
+        ("calibration", "Predicted against measured", functools.partial(calibration.card, data)),
+        ("ask", "Time to choose a point", functools.partial(ask_time.card, data)),
+    ]
+    if data.run["trials"]["failed"]:
+        pieces.append(("failures", "Failed trials", functools.partial(failures.card, data)))
+    if len(data.parameters) > 2:
+        all_trials = functools.partial(parallel.card, [data])
+        pieces.append(("parallel", "All trials, parameter by parameter", all_trials))
+    return pieces
+
+
+def _bandit(data: RunData) -> list[Piece]:
+    return [
+        ("regret", "Regret", functools.partial(regret.card, data)),
+        ("pulls", "Pulls per arm", functools.partial(pulls.card, data)),
+        ("arms", "What it believes of the arms", functools.partial(arms.card, data)),
+    ]
+
+
+def _rl(data: RunData) -> list[Piece]:
+    over = st.segmented_control(
+        "Over",
+        ("environment steps", "CPU seconds"),
+        default="environment steps",
+        required=True,
+        key="over",
+        bind="query-params",
+        label_visibility="collapsed",
+    )
+    x: Any = "cpu_seconds" if over == "CPU seconds" else "step"
+    return [
+        ("returns", "Returns", functools.partial(returns.card, data, x=x)),
+        ("lengths", "Episode lengths", functools.partial(lengths.card, data, x=x)),
+        ("losses", "Loss and exploration", functools.partial(losses.card, data, x=x)),
+    ]
+
+
+def _scale(has_regret: bool) -> tuple[Shown, bool]:
+    """Values or regret, and whether on a log scale."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        show: Shown = "value"
+        if has_regret:
+            picked = st.segmented_control(
+                "Show",
+                ("value", "regret"),
+                default="value",
+                required=True,
+                key="show",
+                bind="query-params",
+                label_visibility="collapsed",
+                help="Regret: the distance of the best so far from the known optimum",
+            )
+            show = "regret" if picked == "regret" else "value"
+        log = st.toggle("Log scale", key="log-y", bind="query-params")
+    return show, log
+
+
+def _tail(data: RunData, last: int | None) -> RunData:
+    if last is None:
+        return data
+    trials, steps = data.trials.tail(last), data.steps.tail(last)
+    return dataclasses.replace(
+        data, trials=trials.reset_index(drop=True), steps=steps.reset_index(drop=True)
+    )
+
+
+def _records(data: RunData) -> None:
+    """The rows themselves, newest first; made only when somebody opens them."""
+    opened = st.expander("All records", icon=":material/table_rows:", on_change="rerun", key="rows")
+    if not opened.open:
+        return
+    rows = data.trials if data.run["kind"] == "bo" else data.steps
+    with opened:
+        if len(rows) == 0:
+            st.caption("No record yet.")
+            return
+        shown = rows.rename(columns=lambda name: str(name).removeprefix("p."))
+        shown = shown.loc[:, ~shown.columns.duplicated()].dropna(axis="columns", how="all")
+        texts = {name: st.column_config.Column(name, width="small") for name in shown.columns}
+        st.dataframe(
+            shown.iloc[::-1],
+            hide_index=True,
+            column_config=texts,
+            placeholder="",
+            height=420,
+            key="records",
+            alt="All records of the run, newest first",
+        )

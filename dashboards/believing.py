@@ -1,0 +1,175 @@
+"""The first thing one sees of a running bo: what it believes, and what it will try next."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from dashboards import links
+from dashboards.cards import belief_1d, belief_map, importance
+from dashboards.cards.card import draw
+from dashboards.data import RunData
+from dashboards.parts import url_value
+from dashboards.words import NOTHING, number, plain
+
+LIGHTS: dict[str, tuple[Any, str]] = {
+    "green": ("green", ":material/check_circle:"),
+    "amber": ("orange", ":material/warning:"),
+    "red": ("red", ":material/dangerous:"),
+}
+MOST_SLICES = 4
+
+
+def believing(data: RunData) -> None:
+    """The light of the model's health, the step, slices, map, the next point."""
+    st.subheader("What it believes, and what it tries next", anchor=False)
+    if data.posterior is None:
+        draw(functools.partial(belief_1d.card, data), key="belief", title="Belief")
+        return
+    _light(data.diagnostic)
+    _steps(data.posterior_steps)
+    slices = [each["parameter"] for each in data.posterior.get("slices") or []]
+    shown = _along(slices, data.posterior)
+    for start in range(0, len(shown), 2):
+        row = shown[start : start + 2]
+        columns = st.columns(2) if len(shown) > 1 else [st.container()]
+        for column, name in zip(columns, row, strict=False):
+            with column:
+                make = functools.partial(belief_1d.card, data, parameter=name)
+                draw(make, key=f"slice-{name}", title=f"Belief along {name}")
+    if data.posterior.get("map"):
+        make = functools.partial(belief_map.card, data)
+        draw(make, key="map", title="Belief over two parameters")
+    left, right = st.columns(2)
+    with left:
+        _next(data.posterior)
+    with right:
+        make = functools.partial(importance.card, data)
+        draw(make, key="importance", title="Which parameters matter to it")
+
+
+def _light(told: Mapping[str, Any] | None) -> None:
+    """A picture of a posterior is worth what its model is worth: said in words."""
+    if told is None:
+        st.caption(":material/help: This method says nothing about the health of its model.")
+        return
+    light = str(told.get("light"))
+    colour, icon = LIGHTS.get(light, ("gray", ":material/help:"))
+    words = " ".join(str(word) for word in told.get("words") or []) or "No word on the model."
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.badge(f"model {light}", color=colour, icon=icon)
+        st.markdown(plain(words, 1000), width="stretch")
+
+
+def chosen_step() -> int | None:
+    """The step of the URL; None where the newest belief is followed."""
+    return links.step(url_value("step"))
+
+
+def _steps(kept: Sequence[int]) -> None:
+    """The slider over the beliefs that are kept; at its right end it follows the newest."""
+    if len(kept) < 2:
+        st.caption(f"The belief with which trial {kept[0]} was chosen; the only one so far.")
+        return
+    step = chosen_step()
+    follows = step not in kept
+    # A slider whose options grow under the same key may send its former place back as if somebody
+    # had moved it. So one that follows is a new one with each belief.
+    key = f"slider-{kept[-1]}" if follows else "slider"
+    if not follows:
+        st.session_state[key] = step
+    left, right = st.columns([5, 1], vertical_alignment="bottom")
+    with left:
+        st.select_slider(
+            "The belief with which this trial was chosen",
+            kept,
+            value=kept[-1] if follows else kept[0],  # of a pinned one, its key holds the value
+            key=key,
+            on_change=_moved,
+            args=(key, kept[-1]),
+            help="What the model believed is kept at each ask; the newest is on the right",
+        )
+    with right:
+        st.button(
+            "Follow the newest",
+            key="follow",
+            icon=":material/last_page:",
+            disabled=follows,
+            on_click=_follow,
+            width="stretch",
+        )
+
+
+def _moved(key: str, newest: int) -> None:
+    step = st.session_state[key]
+    if step == newest:
+        _follow()
+    else:
+        st.query_params["step"] = str(step)
+
+
+def _follow() -> None:
+    st.query_params.pop("step", None)
+
+
+def _along(slices: Sequence[str], posterior: Mapping[str, Any]) -> list[str]:
+    """Along which parameters the slices are drawn: two that matter most, or those picked."""
+    if len(slices) <= 2:
+        return list(slices)
+    weight: dict[str, float] = dict(posterior.get("importance") or {})
+    most = sorted(slices, key=lambda name: -(weight.get(name) or 0.0))[:2]
+    picked = st.pills(
+        "Slices along",
+        list(slices),
+        selection_mode="multi",
+        key="along",
+        bind="query-params",
+        help=f"None picked: the two that matter most to the belief; at most {MOST_SLICES}",
+    )
+    return list(picked)[:MOST_SLICES] if picked else most
+
+
+def _next(posterior: Mapping[str, Any]) -> None:
+    """The next point beside the best one, and what the model expects there."""
+    following = posterior["next"]
+    incumbent: Mapping[str, Any] = posterior.get("incumbent") or {}
+    with st.container(border=True):
+        st.markdown("**The next point, beside the best so far**")
+        st.caption(plain(_expected(posterior), 500))
+        point: Mapping[str, Any] = following["parameters"]
+        frame = pd.DataFrame(
+            {
+                "parameter": list(point),
+                "next": [_value(value) for value in point.values()],
+                "best so far": [_value(incumbent.get(name)) for name in point],
+            }
+        )
+        st.dataframe(
+            frame,
+            hide_index=True,
+            height="content" if len(frame) <= 12 else 460,
+            key="next",
+            alt="The next point and the best point so far, by parameter",
+        )
+
+
+def _expected(posterior: Mapping[str, Any]) -> str:
+    following = posterior["next"]
+    goal = posterior.get("goal", "value")
+    mean, spread = following.get("mean"), following.get("predictive_std")
+    if mean is None:
+        return "The model says nothing about the value there."
+    band = "" if spread is None else f", ± {number(2 * spread)} (2 sd)"
+    best = posterior.get("incumbent_value")
+    against = "" if best is None else f"; the best so far is {number(best)}"
+    return f"Expected {goal} there: {number(mean)}{band}{against}."
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return NOTHING
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

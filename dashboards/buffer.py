@@ -1,0 +1,171 @@
+"""All that was read so far of one run: pages share it, and it reads only what is new."""
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from apps.curves import run_curve
+from apps.events import Event
+from apps.store import Store
+
+_OBSERVED = ("best", "regret", "predicted_mean", "predicted_std")
+
+
+class Buffer:
+    """All observations and metrics of one run that were read so far."""
+
+    def __init__(self, store: Store, run_id: str, study: str | None, *, by_hand: bool) -> None:
+        self.store = store
+        self.run_id = run_id
+        self.study = study
+        self.by_hand = by_hand
+        self.seq = 0
+        self.revision = -1
+        self.newest: float | None = None  # time of the latest observation or metric
+        self._lock = threading.Lock()
+        self._space: dict[str, Any] | None = None
+        self._trials: dict[int, dict[str, Any]] = {}
+        self._observed: dict[int, dict[str, Any]] = {}
+        self._steps = pd.DataFrame({"seq": pd.Series(dtype="int64")})
+        self._frames: tuple[tuple[int, int], pd.DataFrame] | None = None
+
+    def refresh(self) -> None:
+        """Read what is new."""
+        with self._lock:
+            if not self.by_hand:
+                new = self.store.events(self.run_id, since=self.seq, kind=("observation", "metric"))
+                self._take(new)
+            if self.study is not None:
+                self._space = self._space or self.store.study(self.study)
+                for trial in self.store.trials_since(self.study, self.revision):
+                    self._trials[trial.number] = _trial_row(trial, self.goal)
+                    self.revision = max(self.revision, trial.revision)
+
+    @property
+    def goal(self) -> tuple[str, str] | None:
+        """Name and direction, once the study exists."""
+        if self._space is None:
+            return None
+        direction, _, name = str(self._space["goal"]).partition(" ")
+        return name, direction
+
+    @property
+    def parameters(self) -> dict[str, dict[str, Any]]:
+        """The space, without its constraints."""
+        found = {} if self._space is None else self._space["space"]
+        return {name: table for name, table in found.items() if isinstance(table, dict)}
+
+    def size(self) -> int:
+        """How many events or trials there are, for the pace of refreshing."""
+        return max(self.seq, len(self._trials))
+
+    def trials(self, upto: int | None) -> pd.DataFrame:
+        """One row a trial; with `upto`, as after that event."""
+        with self._lock:
+            key = (self.seq if upto is None else upto, self.revision)
+            if self._frames is None or self._frames[0] != key:
+                self._frames = key, self._trial_frame(upto)
+            return self._frames[1]
+
+    def steps(self, upto: int | None) -> pd.DataFrame:
+        """One row a record; with `upto`, as after that event."""
+        with self._lock:
+            found = self._steps if upto is None else self._steps[self._steps["seq"] <= upto]
+        return found.drop(columns="seq")
+
+    def _take(self, new: Sequence[Event]) -> None:
+        if not new:
+            return
+        self.seq, self.newest = new[-1].seq, new[-1].time
+        for event in new:
+            if event.kind == "observation":
+                told = dict(event.payload)
+                predicted = told.pop("predicted", None) or {}
+                told["predicted_mean"] = predicted.get("mean")
+                told["predicted_std"] = predicted.get("std")
+                self._observed[told["number"]] = told | {"seq": event.seq, "time": event.time}
+        records = [event for event in new if event.kind == "metric"]
+        if records:
+            rows = pd.DataFrame(
+                [{"seq": e.seq, "step": e.step, "time": e.time, **e.payload} for e in records]
+            )
+            rows = rows.apply(_numbers)
+            self._steps = rows if self._steps.empty else pd.concat([self._steps, rows])
+            self._steps = self._steps.reset_index(drop=True)
+
+    def _trial_frame(self, upto: int | None) -> pd.DataFrame:
+        rows: list[dict[str, Any]] = []
+        now = self._time_of(upto)
+        for number in sorted({*self._trials, *self._observed}):
+            row = self._trials.get(number) or {"number": number, "state": "complete"}
+            observed = self._observed.get(number)
+            if upto is not None and not self.by_hand:
+                later = observed is not None and observed["seq"] > upto
+                unborn = observed is None and (row.get("started") or 0.0) > now
+                if later or unborn:
+                    continue
+            told = {} if observed is None else observed
+            value = told.get("value", row.get("value"))
+            seen = {name: told.get(name) for name in _OBSERVED} | {"value": value}
+            rows.append({**_ABSENT, **row, **seen})
+        if self.by_hand and self.goal is not None:  # no events told what was best
+            _best_by_hand(rows, self.goal)
+        frame = pd.DataFrame(rows, columns=[*_ABSENT, *(f"p.{name}" for name in self.parameters)])
+        plain = [*_OBSERVED, "value", "ask_cpu_seconds", "seconds"]
+        frame[plain] = frame[plain].apply(_numbers)
+        return frame
+
+    def _time_of(self, upto: int | None) -> float:
+        shown = [o["time"] for o in self._observed.values() if upto is None or o["seq"] <= upto]
+        return max(shown, default=0.0)
+
+
+_ABSENT: dict[str, Any] = {
+    "number": None,
+    "state": None,
+    "value": None,
+    "best": None,
+    "regret": None,
+    "predicted_mean": None,
+    "predicted_std": None,
+    "reason": None,
+    "ask_cpu_seconds": None,
+    "seconds": None,
+}
+
+
+def _trial_row(trial: Any, goal: tuple[str, str] | None) -> dict[str, Any]:
+    took = trial.finished - trial.started if trial.finished and trial.started else None
+    return {
+        "number": trial.number,
+        "state": trial.state,
+        "value": None if goal is None else trial.values.get(goal[0]),
+        "reason": trial.reason,
+        "ask_cpu_seconds": trial.ask_seconds,
+        "seconds": took,
+        "started": trial.started,
+        **{f"p.{name}": value for name, value in trial.parameters.items()},
+    }
+
+
+def _best_by_hand(rows: Sequence[dict[str, Any]], goal: tuple[str, str]) -> None:
+    name, direction = goal
+    told = [
+        {"number": row["number"], "state": row["state"], f"value.{name}": row["value"]}
+        for row in rows
+    ]
+    steps, values = run_curve({"kind": "bo", "metrics": {"goal": f"{direction} {name}"}}, told)
+    best = dict(zip(steps, values, strict=True))
+    for row in rows:
+        row["best"] = best.get(row["number"] + 1)
+
+
+def _numbers(column: "pd.Series[Any]") -> "pd.Series[Any]":
+    """A column of numbers and None as floats, a column of lists as it is."""
+    if column.dtype != object:
+        return column
+    if column.map(lambda value: isinstance(value, (list, dict, str))).any():
+        return column
+    return pd.to_numeric(column, errors="coerce").astype("float64")

@@ -1,0 +1,178 @@
+"""All parameters of many trials at once: each trial a line, coloured by its value."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from apps.curves import better
+from dashboards.cards import marks
+from dashboards.cards.bands import one_problem
+from dashboards.cards.card import Card, NotYet
+from dashboards.data import RunData
+from dashboards.theme import DATA, SEQUENTIAL_MARKS
+from dashboards.words import number
+
+MOST_LINES = 300
+MOST_AXES = 12
+
+
+def card(runs: Sequence[RunData]) -> Card:
+    """Parallel coordinates of one run or of several runs of one problem.
+
+    Raises:
+        NotYet: runs that are not bo, of several problems or spaces; no trial with a value.
+    """
+    kind, problem = one_problem(runs)
+    if kind != "bo":
+        raise NotYet("Parallel coordinates show the parameters of bo runs.")
+    tables = [
+        {n: t for n, t in data.parameters.items() if t.get("type") != "fixed"}
+        for data in runs
+        if data.parameters
+    ]
+    if not tables or not tables[0]:
+        raise NotYet("The parameters are not known yet.")
+    if any(table != tables[0] for table in tables):
+        raise NotYet("These runs search different spaces; choose runs with the same parameters.")
+    space = dict(list(tables[0].items())[:MOST_AXES])
+    trials = _trials(runs)
+    goal, direction = marks.goal_of(next(data for data in runs if data.goal is not None))
+    best_first = trials.sort_values("value", ascending=direction == "minimize", kind="stable")
+    shown = best_first.head(MOST_LINES).reset_index(drop=True)
+    long = _long(shown, space, goal)
+    order = list(dict.fromkeys(long["axis"]))
+    x = alt.X("axis:N", title=None, sort=order).axis(
+        labelAngle=0 if len(order) <= 7 else -30, labelLimit=110, labelOverlap=False
+    )
+    y = alt.Y("place:Q", title=None, scale=alt.Scale(domain=[-0.06, 1.06], nice=False)).axis(None)
+    base = alt.Chart(long).encode(
+        x=x,
+        y=y,
+        detail="line:N",
+        color=alt.Color(
+            "value:Q",
+            title=f"{marks.shorten(goal, 24)} ({better(direction)})",
+            scale=alt.Scale(range=list(SEQUENTIAL_MARKS), zero=False, nice=False),
+            legend=alt.Legend(
+                orient="top", direction="horizontal", gradientLength=220, titleLimit=300
+            ),
+        ),
+        tooltip=[
+            marks.tip("run", "run", "nominal"),
+            marks.tip("trial", "trial"),
+            marks.tip("axis", "parameter", "nominal"),
+            marks.tip("setting", "setting", "nominal"),
+            marks.tip("value", "value"),
+        ],
+    )
+    lines = base.mark_line(strokeWidth=1.3, opacity=0.7)
+    first = base.transform_filter("datum.line == 0").mark_line(strokeWidth=4, opacity=1)
+    halo = (
+        base.encode(color=alt.value(DATA))
+        .transform_filter("datum.line == 0")
+        .mark_line(strokeWidth=6, opacity=0.8)
+    )
+    top = number(float(shown["value"].iloc[0]))
+    left = (
+        f" The best {MOST_LINES} of {len(trials):,} are drawn." if len(trials) > len(shown) else ""
+    )
+    cut = f" The first {MOST_AXES} parameters." if len(tables[0]) > MOST_AXES else ""
+    return Card(
+        title=f"Parameters of {marks.counted(len(runs), 'run')} on {problem}",
+        reading="Each line is a trial, from parameter to parameter; bright is high, the thick line"
+        f" is the best ({top}). Each axis runs over its own range, log where the parameter is."
+        f"{left}{cut}",
+        alt=f"{marks.counted(len(shown), 'trial')} over {marks.counted(len(space), 'parameter')};"
+        f" best {goal} {top}.",
+        data=long[["run", "trial", "axis", "setting", "place", "value"]],
+        chart=alt.layer(*_rulers(long, space, x), lines, halo, first).properties(
+            height=marks.HEIGHT + 40
+        ),
+    )
+
+
+def _rulers(
+    long: pd.DataFrame, space: Mapping[str, Mapping[str, Any]], x: alt.X
+) -> list[alt.Chart]:
+    """A line for each axis, with its ends in words."""
+    axes = list(dict.fromkeys(long["axis"]))
+    ends = [_ends(table) for table in space.values()]
+    ends.append((_end(long["value"].min()), _end(long["value"].max())))
+    frame = pd.DataFrame(
+        {
+            "axis": axes,
+            "bottom": 0.0,
+            "top": 1.0,
+            "low": [low for low, _ in ends[: len(axes)]],
+            "high": [high for _, high in ends[: len(axes)]],
+        }
+    )
+    base = alt.Chart(frame).encode(x=x)
+    line = base.mark_rule(color=DATA, opacity=0.6).encode(y=alt.Y("bottom:Q").axis(None), y2="top")
+    words: dict[str, Any] = {"color": DATA, "fontSize": 11, "limit": 90}
+    return [
+        line,
+        base.mark_text(dy=9, **words).encode(y=alt.Y("bottom:Q").axis(None), text="low:N"),
+        base.mark_text(dy=-9, **words).encode(y=alt.Y("top:Q").axis(None), text="high:N"),
+    ]
+
+
+def _ends(table: Mapping[str, Any]) -> tuple[str, str]:
+    """The ends of an axis in words."""
+    if marks.scale_of(table) == "levels":
+        known = marks.levels(table, []) or [""]
+        return marks.shorten(known[0], 14), marks.shorten(known[-1], 14)
+    return _end(table["low"]), _end(table["high"])
+
+
+def _end(value: Any) -> str:
+    return f"{value:.3g}" if abs(value) < 1000 else number(float(value))
+
+
+def _trials(runs: Sequence[RunData]) -> pd.DataFrame:
+    found: list[pd.DataFrame] = []
+    for data in runs:
+        try:
+            frame = marks.measured(data)[["trial", "value"]]
+        except NotYet:
+            continue
+        settings = data.trials.filter(regex=r"^p\.").set_index(marks.numbers(data.trials["number"]))
+        joined = frame.join(settings, on="trial")
+        found.append(joined.assign(run=str(data.run.get("name") or data.run.get("run_id"))))
+    if not found:
+        raise NotYet("No trial of these runs has a value yet.")
+    return pd.concat(found, ignore_index=True)
+
+
+def _long(shown: pd.DataFrame, space: Mapping[str, Mapping[str, Any]], goal: str) -> pd.DataFrame:
+    """One row a trial and axis; the last axis is the value itself."""
+    axes = marks.distinct([*space, goal], 18)
+    parts: list[pd.DataFrame] = []
+    for axis, (name, table) in zip(axes, space.items(), strict=False):
+        column = shown.get(f"p.{name}", pd.Series([None] * len(shown), dtype=object))
+        parts.append(_part(shown, axis, column, table))
+    value: dict[str, Any] = {"low": shown["value"].min(), "high": shown["value"].max()}
+    parts.append(_part(shown, axes[-1], shown["value"], value))
+    return pd.concat(parts, ignore_index=True).dropna(subset="place")
+
+
+def _part(
+    shown: pd.DataFrame, axis: str, column: "pd.Series[Any]", table: Mapping[str, Any]
+) -> pd.DataFrame:
+    frame = shown[["run", "trial", "value"]].assign(axis=axis, line=range(len(shown)))
+    kind = marks.scale_of(table)
+    if kind == "levels":
+        texts = [marks.level(each) for each in column]
+        known = marks.levels(table, texts)
+        spread = max(len(known) - 1, 1)
+        return frame.assign(setting=texts, place=[known.index(t) / spread for t in texts])
+    values = marks.numbers(column)
+    low, high = float(table["low"]), float(table["high"])
+    if kind == "log":
+        values, low, high = np.log(values.where(values > 0)), np.log(low), np.log(high)
+    place = (values - low) / (high - low) if high > low else values * 0 + 0.5
+    texts = [number(float(each)) if pd.notna(each) else "" for each in marks.numbers(column)]
+    return frame.assign(setting=texts, place=place)

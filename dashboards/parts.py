@@ -1,0 +1,71 @@
+"""Small pieces that pages share: commands to copy, states, errors in place of tracebacks."""
+
+import functools
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NoReturn, ParamSpec
+
+import streamlit as st
+
+from apps.store import StoreError, UsageError
+from dashboards.words import BADGES, EXPLAINED, ICONS, ago, plain
+
+VIEWS = Path(__file__).resolve().parent / "views"
+
+_P = ParamSpec("_P")
+
+
+def calm(view: Callable[_P, None]) -> Callable[_P, None]:
+    """A view whose errors of store and usage are a sentence on the page."""
+
+    @functools.wraps(view)
+    def guarded(*args: _P.args, **kwargs: _P.kwargs) -> None:
+        try:
+            view(*args, **kwargs)
+        except (StoreError, UsageError) as error:
+            st.error(plain(error, 1000), icon=":material/error:")
+
+    return guarded
+
+
+def commanded(line: str, what: str | None = None) -> None:
+    """The command for what a button does, to copy."""
+    if what is not None:
+        st.caption(what)
+    st.code(line, language=None, wrap_lines=True)
+
+
+def badge(state: str) -> None:
+    """A state in a word with its colour; what it means on hovering."""
+    st.badge(
+        state, icon=ICONS.get(state), color=BADGES.get(state, "gray"), help=EXPLAINED.get(state)
+    )
+
+
+def facts(values: Mapping[str, tuple[str, str | None]]) -> None:
+    """A row of numbers: per label the text and its explanation."""
+    with st.container(horizontal=True, gap="small"):
+        for label, (text, explained) in values.items():
+            st.metric(label, text, help=explained, border=True, width="content")
+
+
+def refreshed(every: int | None, news: float | None, before: str = "") -> None:
+    """How often this part of the page is read again, and how old the newest of it is."""
+    now = time.time()
+    pace = "Nothing here changes any more" if every is None else f"Updates every {every} s"
+    latest = "" if news is None else f"; last event {ago(news, now)}"
+    clock = time.strftime("%H:%M:%S", time.localtime(now))
+    st.caption(f"{before}{pace}{latest}. Read at {clock}.")
+
+
+def move(view: str, **query: list[str]) -> NoReturn:
+    """Go to a view of this folder with some words of the URL changed and the others kept."""
+    kept = {name: st.query_params.get_all(name) for name in st.query_params}
+    st.switch_page(VIEWS / view, query_params=kept | query)
+
+
+def url_value(key: str) -> str | None:
+    """What stands in the URL under a name, or None; never longer than is sensible."""
+    found: Any = st.query_params.get(key)
+    return found if isinstance(found, str) and 0 < len(found) <= 2000 else None

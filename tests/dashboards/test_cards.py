@@ -1,0 +1,919 @@
+"""Every picture, from runs made by hand: what is drawn, how it is labelled, when it is not yet."""
+
+import dataclasses
+import json
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import altair as alt
+import numpy as np
+import pandas as pd
+import pytest
+import vl_convert
+
+from apps.curves import DASHES, PALETTE, style
+from apps.spec import RunSpec
+from dashboards import theme
+from dashboards.cards import (
+    arms,
+    ask_time,
+    bands,
+    belief_1d,
+    belief_map,
+    best_so_far,
+    calibration,
+    differences,
+    failures,
+    final,
+    importance,
+    lengths,
+    losses,
+    parallel,
+    parameters,
+    pulls,
+    regret,
+    returns,
+)
+from dashboards.cards.card import Card, NotYet, panels, printable
+from dashboards.data import RunData
+from dashboards.thin import POINTS
+
+# Names that a path of Vega, markdown, HTML or a tooltip would take for something else.
+AWKWARD = ["a.b[0]", "x:y", "<b>", "image", "größe `x` $y$", 'it\'s "q" \\']
+LONG = 5_000
+
+
+def bo(
+    values: list[float | None],
+    *,
+    direction: str = "minimize",
+    optimum: float | None = None,
+    goal: str = "loss",
+    names: tuple[str, ...] = ("x0", "x1"),
+    method: str = "gp-map",
+    seed: int = 1,
+    posterior: dict[str, Any] | None = None,
+    predicted: bool = False,
+    run_id: str = "bo-1",
+) -> RunData:
+    """A bo run; None is a failed trial. Parameters are real in [0, 1], all at the same place."""
+    sign = 1 if direction == "minimize" else -1
+    rows: list[dict[str, Any]] = []
+    best: float | None = None
+    for number, value in enumerate(values):
+        if (
+            value is not None
+            and np.isfinite(value)
+            and (best is None or sign * value < sign * best)
+        ):
+            best = value
+        regret_now = None if best is None or optimum is None else abs(best - optimum)
+        place = (number + 0.5) / len(values)
+        rows.append(
+            {
+                "number": number,
+                "state": "failed" if value is None else "complete",
+                "value": value,
+                "best": best,
+                "regret": regret_now,
+                "predicted_mean": place if predicted and value is not None else None,
+                "predicted_std": 1.0 if predicted and value is not None else None,
+                "reason": "a crash: <b>no</b> memory" if value is None else None,
+                "ask_cpu_seconds": 0.01 * (number + 1),
+                "seconds": 1.0,
+                **{f"p.{name}": place for name in names},
+            }
+        )
+    columns = ["number", "state", "value", "best", "regret", "predicted_mean", "predicted_std"]
+    columns += ["reason", "ask_cpu_seconds", "seconds", *(f"p.{name}" for name in names)]
+    score = None if best is None else -sign * best
+    return RunData(
+        run={
+            "run_id": run_id,
+            "name": run_id,
+            "kind": "bo",
+            "problem": "toy",
+            "method": method,
+            "seed": seed,
+            "steps": len(values),
+            "score": score,
+            "regret": None,
+            "cpu_seconds": 1.0,
+            "metrics": {"goal": f"{direction} {goal}", "optimum": optimum},
+            "versions": {},
+            "budget": 50,
+        },
+        goal=(goal, direction),
+        parameters={n: {"type": "real", "low": 0.0, "high": 1.0, "log": False} for n in names},
+        trials=pd.DataFrame(rows, columns=columns),
+        steps=pd.DataFrame(),
+        posterior_steps=[] if posterior is None else [posterior["next"]["number"]],
+        posterior=posterior,
+        diagnostic=None,
+    )
+
+
+def belief(names: tuple[str, ...] = ("x0", "x1"), *, number: int = 4) -> dict[str, Any]:
+    """A payload over real parameters in [0, 1]; the map's mean is 10 x + y, so cells differ."""
+    at = [round(float(x), 3) for x in np.linspace(0, 1, 11)]
+    slices = [
+        {
+            "parameter": name,
+            "at": at,
+            "mean": [x**2 for x in at],
+            "std": [0.1 + x / 10 for x in at],
+            "acquisition": [-100.0 * x for x in at],
+        }
+        for name in names
+    ]
+    grid = [(x, y) for y in at for x in at]
+    chart = {
+        "x": names[0],
+        "y": names[-1],
+        "x_at": at,
+        "y_at": at,
+        "mean": [10 * x + y for x, y in grid],
+        "std": [0.5 for _ in grid],
+        "acquisition": [-x for x, _ in grid],
+    }
+    return {
+        "goal": "loss",
+        "direction": "minimize",
+        "acquisition": "logei",
+        "data": number,
+        "incumbent": dict.fromkeys(names, 0.25),
+        "incumbent_value": 0.5,
+        "next": {
+            "number": number,
+            "parameters": dict.fromkeys(names, 0.75),
+            "mean": 0.4,
+            "std": 0.1,
+            "predictive_std": 0.2,
+            "acquisition": -1.0,
+        },
+        "slices": slices,
+        "map": chart if len(names) > 1 else None,
+        "importance": {name: 0.5 / (place + 1) for place, name in enumerate(names)},
+        "cpu_seconds": 0.01,
+    }
+
+
+def bandit(rounds: list[int], *, arm_count: int = 3, beliefs: bool = True, **more: Any) -> RunData:
+    """A bandit run with one record per entry of rounds."""
+    steps: list[dict[str, Any]] = []
+    for step in rounds:
+        row: dict[str, Any] = {"step": step, "time": 0.0, "cpu_seconds": step / 100}
+        row |= {"reward": 0.5 * step, "regret": 0.1 * step}
+        row["pulls"] = [step - arm_count + 1, *[1] * (arm_count - 1)]
+        if beliefs:
+            row["posterior_mean"] = [0.9 - 0.1 * arm for arm in range(arm_count)]
+            row["posterior_std"] = [0.05] * arm_count
+        steps.append(row | more)
+    run = {"run_id": "b-1", "name": None, "kind": "bandit", "problem": "toy", "method": "ts-beta"}
+    run |= {"seed": 1, "steps": 1, "score": -1.0, "regret": 1.0, "cpu_seconds": 1.0, "metrics": {}}
+    return RunData(run, None, {}, pd.DataFrame(), pd.DataFrame(steps), [], None, None)
+
+
+def rl(count: int) -> RunData:
+    """An rl run; greedy evaluations at every second record, the loss from the second on."""
+    steps: list[dict[str, Any]] = [
+        {
+            "step": 500 * (i + 1),
+            "time": 0.0,
+            "cpu_seconds": 2.0 * (i + 1),
+            "episodes": i,
+            "return": float(i),
+            "length": 10.0 + i,
+            "evaluation": None if i < 1 else float(2 * (i // 2)),
+            "kept_evaluation": None if i < 1 else float(2 * (i // 2)),
+            "kept_step": None if i < 1 else 1000 * ((i + 1) // 2),
+            "epsilon": 1.0 / (i + 1),
+            "loss": None if i < 1 else 1.0 / i,
+        }
+        for i in range(count)
+    ]
+    run = {"run_id": "r-1", "name": None, "kind": "rl", "problem": "cartpole", "method": "dqn"}
+    run |= {"seed": 1, "steps": 1, "score": 9.0, "regret": None, "cpu_seconds": 1.0}
+    run |= {"metrics": {"score": 9.0, "score_standard_error": 0.5}}
+    return RunData(run, None, {}, pd.DataFrame(), pd.DataFrame(steps), [], None, None)
+
+
+SOME = [3.0, None, 2.0, 5.0, 1.0]
+FULL: dict[str, Callable[[], Card]] = {
+    "best so far": lambda: best_so_far.card(bo(SOME, optimum=0.5)),
+    "regret, log": lambda: best_so_far.card(bo(SOME, optimum=0.5), show="regret", log=True),
+    "values, log": lambda: best_so_far.card(bo(SOME), log=True),
+    "parameters": lambda: parameters.card(bo(SOME)),
+    "failures": lambda: failures.card(bo(SOME)),
+    "belief along": lambda: belief_1d.card(bo(SOME, posterior=belief())),
+    "belief along the only one": lambda: belief_1d.card(
+        bo(SOME, names=("x0",), posterior=belief(("x0",)))
+    ),
+    "belief over two": lambda: belief_map.card(bo(SOME, posterior=belief())),
+    "calibration": lambda: calibration.card(bo(SOME, predicted=True)),
+    "importance": lambda: importance.card(bo(SOME, posterior=belief())),
+    "ask time": lambda: ask_time.card(bo(SOME)),
+    "bandit regret": lambda: regret.card(bandit([50, 100, 150])),
+    "pulls": lambda: pulls.card(bandit([50, 100, 150])),
+    "pulls of many": lambda: pulls.card(bandit([50, 100], arm_count=45)),
+    "arms": lambda: arms.card(bandit([50, 100])),
+    "returns": lambda: returns.card(rl(6)),
+    "returns by time": lambda: returns.card(rl(6), x="cpu_seconds"),
+    "lengths": lambda: lengths.card(rl(6)),
+    "losses": lambda: losses.card(rl(6)),
+    "bands": lambda: bands.card([bo(SOME), bo([4.0, 2.0], seed=2), bo(SOME, method="random")]),
+    "bands of regret": lambda: bands.card([bo(SOME, optimum=0.5)], show="regret", log=True),
+    "bands of bandits": lambda: bands.card([bandit([50, 100]), bandit([50, 100])]),
+    "final": lambda: final.card([bo(SOME), bo([4.0, 2.0], seed=2), bo(SOME, method="random")]),
+    "parallel": lambda: parallel.card([bo(SOME)]),
+}
+
+
+@pytest.fixture(params=FULL, scope="module")
+def full(request: pytest.FixtureRequest) -> Card:
+    return FULL[request.param]()
+
+
+def specification(card: Card) -> dict[str, Any]:
+    """The validated specification; a name that is no valid field raises."""
+    assert card.chart is not None
+    spec: dict[str, Any] = card.chart.to_dict()  # pyright: ignore
+    return spec
+
+
+def views(spec: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The parts that have a mark."""
+    if "mark" in spec:
+        yield spec
+    for several in ("layer", "concat", "vconcat"):
+        for part in spec.get(several, []):
+            yield from views(part)
+
+
+def encoded(spec: dict[str, Any], channel: str) -> list[Any]:
+    return [v["encoding"][channel] for v in views(spec) if channel in v.get("encoding", {})]
+
+
+def drawn(spec: dict[str, Any]) -> list[list[dict[str, Any]]]:
+    """The rows that the browser gets."""
+    return list(spec["datasets"].values())
+
+
+def axis_titles(spec: dict[str, Any]) -> list[str]:
+    found = [channel.get("title") for c in ("x", "y") for channel in encoded(spec, c)]
+    return [" ".join(title) if isinstance(title, list) else title for title in found if title]
+
+
+def spec_titles(spec: dict[str, Any]) -> list[tuple[str, Any]]:
+    """Titles of panels and of legends."""
+    legends = [("legend", channel.get("title")) for channel in encoded(spec, "color")]
+    parts = [("panel", part.get("title", {}).get("text")) for part in spec.get("concat", [])]
+    return legends + parts
+
+
+# What holds of every picture
+
+
+def test_a_card_says_what_it_is_how_to_read_it_and_what_it_shows(full: Card) -> None:
+    assert full.title
+    assert full.reading.endswith(".")
+    assert full.alt.strip().endswith((".", "memory"))
+    assert any(letter.isdigit() for letter in full.alt), "the takeaway has a number"
+    assert len(full.data) > 0
+
+
+def test_a_card_is_valid_and_renders(full: Card) -> None:
+    specification(full)
+    svg = vl_convert.vegalite_to_svg(printable(full))
+    assert svg.startswith("<svg")
+    assert 'fill="white"' in svg
+    assert len(svg) > 2_000
+    for panel in panels(full.chart):  # pyright: ignore
+        assert "datasets" in panel.to_dict()
+
+
+def test_a_download_has_the_title_of_the_run_on_white(full: Card) -> None:
+    spec = printable(full)
+    assert spec["title"]["text"] == full.title
+    assert " ".join(spec["title"]["subtitle"]) == full.reading
+    assert spec["config"]["background"] == "white"
+    json.dumps(spec, allow_nan=False)
+
+
+def test_both_axes_have_titles_or_names(full: Card) -> None:
+    spec = specification(full)
+    titles = axis_titles(spec)
+    named = [title for _, title in spec_titles(spec)]
+    assert titles or "lower is better" in json.dumps(named), "parallel axes: labels and a legend"
+    assert not any(title.startswith(("p.", "value:")) for title in titles)
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in FULL if n not in ("failures", "pulls", "pulls of many", "lengths")]
+)
+def test_an_axis_tells_which_way_is_better(name: str) -> None:
+    spec = specification(FULL[name]())
+    told = json.dumps(axis_titles(spec)) + json.dumps(spec_titles(spec))
+    assert any(word in told for word in ("lower is better", "higher is better", "higher: "))
+
+
+def test_numbers_of_tooltips_have_three_digits_and_nothing_is_a_reserved_key(full: Card) -> None:
+    told = [t for several in encoded(specification(full), "tooltip") for t in several]
+    assert told
+    for line in told:
+        assert line["title"] not in ("title", "image")
+        if line["type"] == "quantitative":
+            assert line["format"] in (",.3~r", ".1%", ".0%", ",")
+
+
+def test_fields_are_names_of_our_own(full: Card) -> None:
+    spec = specification(full)
+    for view in views(spec):
+        for channel in view.get("encoding", {}).values():
+            for each in channel if isinstance(channel, list) else [channel]:
+                assert not set(each.get("field", "")) & set(".[]:<>\"'\\")
+
+
+def test_parameters_of_charts_are_named(full: Card) -> None:
+    assert {p["name"] for p in specification(full).get("params", [])} <= {"zoom"}
+
+
+# The data is what is drawn
+
+
+@pytest.mark.parametrize(
+    ("name", "column", "shown"),
+    [
+        ("best so far", "value", "value"),
+        ("best so far", "best so far", "best"),
+        ("regret, log", "regret", "regret"),
+        ("failures", "count", "count"),
+        ("calibration", "expected", "expected"),
+        ("importance", "share", "share"),
+        ("ask time", "CPU seconds", "seconds"),
+        ("bandit regret", "regret", "regret"),
+        ("pulls", "share", "share"),
+        ("pulls of many", "pulls", "pulls"),
+        ("arms", "low", "low"),
+        ("returns", "value", "value"),
+        ("lengths", "steps per episode", "length"),
+        ("losses", "loss", "loss"),
+        ("bands", "median", "median"),
+        ("final", "score", "score"),
+        ("parallel", "place", "place"),
+        ("parameters", "value", "value"),
+        ("belief over two", "mean", "mean"),
+        ("belief along", "mean", "mean"),
+    ],
+)
+def test_the_data_behind_a_card_is_what_is_drawn(name: str, column: str, shown: str) -> None:
+    card = FULL[name]()
+    behind = {round(v, 9) for v in card.data[column].dropna()}
+    rows = [row for several in drawn(specification(card)) for row in several]
+    seen = {round(row[shown], 9) for row in rows if row.get(shown) is not None}
+    assert behind
+    assert behind <= seen
+    # More is drawn than trials: the known optimum, and the line on which both would agree.
+    assert name in ("best so far", "calibration") or behind == seen
+
+
+def test_best_so_far_draws_every_trial_the_line_the_failed_and_the_optimum() -> None:
+    card = best_so_far.card(bo(SOME, optimum=0.5))
+    spec = specification(card)
+    marks = [view["mark"] for view in views(spec)]
+    assert [m["type"] for m in marks] == ["circle", "line", "point", "point", "rule"]
+    assert marks[1]["color"] == style("bo", "gp-map").colour
+    assert list(card.data["best so far"]) == [3.0, 3.0, 2.0, 2.0, 1.0]
+    assert list(card.data["state"]) == ["complete", "failed", "complete", "complete", "complete"]
+    assert "failed trials (1)" in card.reading
+    assert card.alt == "5 trials of loss, 1 failed; best so far 1.00."
+
+
+def test_maximised_values_say_so_and_fail_at_the_bottom() -> None:
+    card = best_so_far.card(bo(SOME, direction="maximize"))
+    spec = specification(card)
+    assert encoded(spec, "y")[0]["title"] == "loss (higher is better)"
+    assert "Crosses at the bottom" in card.reading
+    assert encoded(spec, "y")[3]["value"] > 200
+
+
+@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+def test_one_terrible_trial_is_drawn_at_the_edge_and_not_lost(direction: str) -> None:
+    sign = 1.0 if direction == "minimize" else -1.0
+    values: list[float | None] = [sign * v for v in (5.0, 4.0, 3.0, 2.0, 2.0, 1.0, 1.0, 1e6, 1.5)]
+    card = best_so_far.card(bo(values, direction=direction))
+    ends = encoded(specification(card), "y")[0]["scale"]["domain"]
+    assert max(abs(end) for end in ends) < 100
+    assert "far worse trials (1)" in card.reading
+    assert sign * 1e6 in set(card.data["value"])
+
+
+def test_a_belief_draws_band_mean_dots_incumbent_next_and_acquisition() -> None:
+    card = belief_1d.card(bo(SOME, posterior=belief()), parameter="x1")
+    spec = specification(card)
+    upper, lower = spec["vconcat"]
+    assert [v["mark"]["type"] for v in views(upper)] == [
+        "area", "line", "circle", "point", "rule", "text",
+    ]  # fmt: skip
+    assert [v["mark"]["type"] for v in views(lower)] == ["line", "rule"]
+    assert spec["resolve"]["scale"]["x"] == "shared"
+    band = card.data[card.data["what"] == "belief"]
+    assert np.allclose(band["mean + 2 sd"] - band["mean - 2 sd"], 4 * band["std"])
+    nexts = [v for v in views(spec) if v["mark"].get("color") == theme.NEXT]
+    rows = [spec["datasets"][v["data"]["name"]] for v in nexts if "data" in v]
+    assert rows
+    assert all(row == [{"at": 0.75, "text": "next"}] for row in rows)
+    assert card.alt == (
+        "Belief along x1 after 3 trials; best so far 0.500; next at 0.750, where 0.400 ± 0.200 is"
+        " expected."
+    )
+
+
+def test_a_belief_shows_only_what_was_known_and_dots_far_from_the_slice_are_faint() -> None:
+    data = bo(SOME, posterior=belief(number=3))
+    dots = belief_1d.card(data).data.query("what == 'trial'")
+    assert list(dots["trial"]) == [0, 2]
+    near = dict(zip(dots["trial"], dots["near"], strict=True))
+    assert near[0] > near[2] > 0  # the slice holds x1 = 0.25; trial 0 lies at 0.1, trial 2 at 0.5
+    alone = belief_1d.card(bo(SOME, names=("x0",), posterior=belief(("x0",))))
+    assert set(alone.data.query("what == 'trial'")["near"]) == {1.0}
+    assert "projected" not in alone.reading
+    assert "fainter the farther" in belief_1d.card(data).reading
+
+
+def test_a_bottomless_log_acquisition_is_cut_and_said_so() -> None:
+    card = belief_1d.card(bo(SOME, posterior=belief()))
+    lower = specification(card)["vconcat"][1]
+    ends = encoded(lower, "y")[0]["scale"]
+    assert ends["domain"] == [-12.0, 0.0]
+    assert ends["clamp"] is True
+    assert "cut off at the bottom" in card.reading
+    other = belief() | {"acquisition": "ucb"}
+    whole = belief_1d.card(bo(SOME, posterior=other))
+    assert encoded(specification(whole)["vconcat"][1], "y")[0]["scale"]["domain"] == [-100.0, 0.0]
+
+
+def test_a_belief_over_a_choice_has_levels_in_their_order() -> None:
+    posterior = belief(("x0", "act"))
+    posterior["slices"][1] |= {"at": ["relu", "tanh", "gelu"]}
+    for name in ("mean", "std", "acquisition"):
+        posterior["slices"][1][name] = [0.1, 0.2, 0.3]
+    posterior["next"]["parameters"]["act"] = "gelu"
+    posterior["incumbent"]["act"] = "tanh"
+    data = bo(SOME, names=("x0", "act"), posterior=posterior)
+    table = {"type": "choice", "values": ["relu", "tanh", "gelu", "unseen"]}
+    data = dataclasses.replace(data, parameters={**data.parameters, "act": table})
+    data.trials["p.act"] = ["relu", "tanh", "relu", "gelu", "tanh"]
+    spec = specification(belief_1d.card(data, parameter="act"))
+    assert encoded(spec, "x")[0]["sort"] == ["relu", "tanh", "gelu", "unseen"]
+    assert encoded(spec, "x")[0]["type"] == "nominal"
+
+
+def test_a_map_has_three_panels_with_one_direction_of_colour_and_the_right_cells() -> None:
+    card = belief_map.card(bo(SOME, posterior=belief()))
+    spec = specification(card)
+    assert len(spec["concat"]) == 3
+    scales = [c["scale"] for c in encoded(spec, "color") if "scale" in c]
+    assert [scale["range"] for scale in scales] == [list(theme.SEQUENTIAL)] * 3
+    data = card.data
+    assert np.allclose(data["mean"], 10 * data["x0 (x)"] + data["x1 (y)"])
+    assert len(data) == 121
+
+
+def test_a_map_of_a_log_parameter_has_even_cells_on_its_own_scale() -> None:
+    posterior = belief()
+    posterior["map"] |= {"x_at": [float(10.0**k) for k in range(-5, 6)]}
+    data = bo(SOME, posterior=posterior)
+    table = {"type": "real", "low": 1e-5, "high": 1e5, "log": True}
+    data = dataclasses.replace(data, parameters={**data.parameters, "x0": table})
+    spec = specification(belief_map.card(data))
+    assert encoded(spec, "x")[0]["scale"]["type"] == "log"
+    cells = next(rows for rows in drawn(spec) if "x_low" in rows[0])
+    assert np.isclose(cells[1]["x_low"], 10**-4.5)
+
+
+def test_calibration_counts_what_lies_inside() -> None:
+    card = calibration.card(bo([0.1, 0.3, 9.0, 0.7], predicted=True))
+    assert card.reading.startswith("3 of 4 outcomes (75%) lie in their 95 % interval.")
+    assert list(card.data["interval"].str.startswith("misses")) == [False, False, True, False]
+
+
+def test_failures_are_counted_by_reason() -> None:
+    data = bo([None, 1.0, None, None])
+    data.trials["reason"] = ["out of memory", None, "time-out", "out of memory"]
+    card = failures.card(data)
+    assert card.data.to_dict("records") == [
+        {"reason": "out of memory", "count": 2, "trials": "0, 3"},
+        {"reason": "time-out", "count": 1, "trials": "2"},
+    ]
+    assert card.reading.startswith("3 of 4 trials failed")
+
+
+def test_parameters_of_a_large_space_are_the_most_important_ones() -> None:
+    names = tuple(f"x{i}" for i in range(15))
+    posterior = belief(names) | {"importance": {name: i / 15 for i, name in enumerate(names)}}
+    card = parameters.card(bo(SOME, names=names, posterior=posterior))
+    assert list(card.data["parameter"].unique()) == list(names[3:])
+    assert "12 of 15 parameters" in card.reading
+    assert len(specification(card)["concat"]) == 12
+
+
+def test_parameters_use_log_axes_and_levels() -> None:
+    data = bo(SOME, names=("lr", "act", "flag"))
+    tables = {
+        "lr": {"type": "real", "low": 1e-3, "high": 1.0, "log": True},
+        "act": {"type": "choice", "values": ["b", "a", "c"]},
+        "flag": {"type": "boolean", "values": [False, True]},
+    }
+    data = dataclasses.replace(data, parameters=tables)
+    data.trials["p.act"] = ["a", "b", "c", "a", "b"]
+    data.trials["p.flag"] = [True, False, True, True, False]
+    x = encoded(specification(parameters.card(data)), "x")
+    assert x[0]["scale"]["type"] == "log"
+    assert x[0]["scale"]["domain"] == [1e-3, 1.0]
+    assert x[1]["sort"] == ["b", "a", "c"]
+    assert x[2]["sort"] == ["false", "true"]
+
+
+def test_shares_of_pulls_are_those_of_each_stretch() -> None:
+    data = bandit([10, 20], arm_count=2)
+    data.steps["pulls"] = [[5, 5], [15, 5]]
+    shares = pulls.card(data).data.set_index(["step", "arm"])["share"]
+    assert shares.to_dict() == {
+        (10, "arm 0"): 0.5,
+        (20, "arm 0"): 1.0,
+        (10, "arm 1"): 0.5,
+        (20, "arm 1"): 0.0,
+    }
+
+
+def test_arms_have_two_standard_deviations_either_way() -> None:
+    card = arms.card(bandit([50, 100]))
+    assert np.allclose(card.data["high"] - card.data["low"], 0.2)
+    assert card.alt.startswith("arm 0 is expected to pay most, 0.900 ± 0.100, of 3 arms")
+
+
+def test_arms_have_the_interval_that_the_policy_tells() -> None:
+    ends: dict[str, Any] = {"posterior_low": [0.8, 0.7, 0.6], "posterior_high": [0.95, 0.9, 0.85]}
+    card = arms.card(bandit([50, 100], **ends))
+    assert list(card.data["low"]) == ends["posterior_low"]
+    assert list(card.data["high"]) == ends["posterior_high"]
+    assert "95 % interval" in card.reading
+
+
+def test_returns_show_an_evaluation_once() -> None:
+    card = returns.card(rl(6))
+    greedy = card.data[card.data["return"] == returns.GREEDY]
+    assert list(greedy["step"]) == [1000, 1500, 2500]
+    assert "9.00 ± 1.00" in card.reading
+
+
+def test_bands_are_quartiles_over_runs_of_a_method() -> None:
+    runs = [bo([v, v]) for v in (1.0, 2.0, 3.0, 4.0, 5.0)]
+    card = bands.card([*runs, bo([9.0, 8.0], method="random")])
+    last = card.data[card.data["method"] == "gp-map"].iloc[-1]
+    assert (last["low"], last["median"], last["high"], last["runs"]) == (2.0, 3.0, 4.0, 5)
+    assert "gp-map 5, random 1" in card.reading
+    scale = encoded(specification(card), "color")[0]["scale"]
+    assert scale["domain"] == ["gp-map", "random"]
+    assert scale["range"] == [style("bo", m).colour for m in ("gp-map", "random")]
+
+
+def test_final_scores_have_the_interval_of_the_command_line() -> None:
+    from apps.summary import compare
+
+    runs = [bo([v], seed=i) for i, v in enumerate((1.0, 2.0, 4.0))]
+    card = final.card(runs)
+    row = compare([data.run for data in runs])[0]
+    found = card.data.iloc[0]
+    assert (found["mean"], found["low"], found["high"]) == (row["mean"], row["low"], row["high"])
+    assert list(card.data["score"]) == [-1.0, -2.0, -4.0]
+
+
+def test_parallel_places_are_shares_of_the_range_and_the_best_is_first() -> None:
+    card = parallel.card([bo([3.0, 1.0])])
+    frame = card.data[card.data["axis"] == "x0"]
+    assert list(frame["trial"]) == [1, 0]
+    assert list(frame["place"]) == [0.75, 0.25]
+
+
+def test_differences_are_those_of_the_specs() -> None:
+    runs = [bo(SOME, run_id="a"), bo(SOME, seed=2, run_id="b")]
+    specs = {
+        "a": RunSpec("bo", "toy", "gp-map", 1, 50, options={"beta": 1}),
+        "b": RunSpec("bo", "toy", "gp-map", 2, 50, options={"beta": 2}),
+    }
+    table = differences.card(runs, specs).data.set_index("what")
+    assert list(table.index) == ["seed", "option beta"]
+    assert list(table.loc["option beta"]) == ["1", "2"]
+
+
+# Long runs
+
+
+def test_a_long_run_is_thinned_and_keeps_its_extremes() -> None:
+    values: list[float | None] = list(np.random.default_rng(0).normal(size=LONG))
+    values[1234], values[2345], values[-1] = 99.0, -99.0, 7.0
+    for card in (best_so_far.card(bo(values)), ask_time.card(bo(values))):
+        assert len(card.data) <= POINTS
+    kept = set(best_so_far.card(bo(values)).data["value"])
+    assert {99.0, -99.0, 7.0} <= kept
+    panel = parameters.card(bo(values)).data
+    assert len(panel) <= POINTS
+    assert {99.0, -99.0, 7.0} <= set(panel["value"])
+
+
+def test_long_loops_are_thinned() -> None:
+    rounds = list(range(50, 50 * LONG, 50))
+    assert len(regret.card(bandit(rounds)).data) <= POINTS
+    assert len(pulls.card(bandit(rounds)).data) <= POINTS
+    agent = rl(LONG)
+    for card in (lengths.card(agent), losses.card(agent), bands.card([agent])):
+        assert len(card.data) <= POINTS
+    assert returns.card(agent).data["return"].value_counts().max() <= POINTS
+
+
+# Not yet
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda: best_so_far.card(bo([])), "No trial is finished yet."),
+        (lambda: best_so_far.card(bo(SOME), show="regret"), "needs a known optimum"),
+        (lambda: best_so_far.card(bo([-1.0]), log=True), "needs values above 0"),
+        (lambda: parameters.card(bo([None, None])), "No trial has a value yet: 2 ended"),
+        (lambda: parameters.card(bo(SOME, names=())), "no free parameter"),
+        (lambda: failures.card(bo([1.0, 2.0])), "No trial has failed so far, of 2."),
+        (lambda: belief_1d.card(bo(SOME)), "5 trials done"),
+        (lambda: belief_map.card(bo(SOME)), "No belief is kept yet"),
+        (lambda: importance.card(bo(SOME)), "No belief is kept yet"),
+        (
+            lambda: belief_map.card(bo(SOME, names=("x0",), posterior=belief(("x0",)))),
+            "A map needs two free parameters",
+        ),
+        (
+            lambda: belief_1d.card(bo(SOME, posterior=belief()), parameter="x9"),
+            "no slice along x9; choose one of: x0, x1",
+        ),
+        (
+            lambda: importance.card(bo(SOME, names=("x0",), posterior=belief(("x0",)))),
+            "fewer than two",
+        ),
+        (lambda: calibration.card(bo(SOME)), "No measured trial was predicted"),
+        (lambda: ask_time.card(bo([])), "No trial was asked for yet."),
+        (lambda: regret.card(bandit([])), "Nothing is recorded yet."),
+        (lambda: pulls.card(bandit([])), "no pulls per arm"),
+        (lambda: arms.card(bandit([50], beliefs=False)), "ts-beta reports no belief"),
+        (lambda: returns.card(rl(0)), "Nothing is recorded yet."),
+        (lambda: lengths.card(rl(0)), "Nothing is recorded yet."),
+        (lambda: losses.card(rl(1)), "has not been updated yet"),
+        (lambda: bands.card([]), "Choose runs to compare."),
+        (lambda: bands.card([bo(SOME), bandit([50])]), "Only runs of one kind"),
+        (lambda: bands.card([bo(SOME), bo(SOME, goal="other")]), "minimize loss and minimize"),
+        (lambda: bands.card([bo([])]), "a result to draw yet"),
+        (lambda: bands.card([bo(SOME)], show="regret"), "has a known optimum"),
+        (lambda: final.card([bo([])]), "has a score yet"),
+        (lambda: parallel.card([bandit([50])]), "the parameters of bo runs"),
+        (lambda: parallel.card([bo(SOME), bo(SOME, names=("z",))]), "different spaces"),
+        (lambda: differences.card([bo(SOME)]), "at least two runs"),
+        (lambda: differences.card([bo(SOME), bo(SOME)]), "asked the same thing"),
+    ],
+)
+def test_a_card_that_must_wait_says_for_what(make: Callable[[], Card], told: str) -> None:
+    with pytest.raises(NotYet, match=r"\.$") as caught:
+        make()
+    assert told in str(caught.value)
+
+
+# Awkward runs
+
+
+AWKWARD_VALUES: dict[str, list[float | None]] = {
+    "empty": [],
+    "one point": [2.0],
+    "all NaN": [float("nan")] * 4,
+    "infinite": [float("inf"), 1.0, float("-inf")],
+    "constant": [1.0] * 6,
+    "all failed": [None] * 4,
+    "huge and tiny": [1e300, 1e-300, -1e300],
+}
+
+
+@pytest.mark.parametrize("values", AWKWARD_VALUES.values(), ids=AWKWARD_VALUES)
+def test_awkward_values_make_valid_pictures_or_a_sentence(values: list[float | None]) -> None:
+    data = bo(values, optimum=0.0, predicted=True, posterior=belief())
+    rendered = 0
+    makes: list[Callable[[], Card]] = [
+        lambda: best_so_far.card(data),
+        lambda: best_so_far.card(data, log=True),
+        lambda: best_so_far.card(data, show="regret", log=True),
+        lambda: parameters.card(data),
+        lambda: failures.card(data),
+        lambda: belief_1d.card(data),
+        lambda: belief_map.card(data),
+        lambda: calibration.card(data),
+        lambda: importance.card(data),
+        lambda: ask_time.card(data),
+        lambda: bands.card([data]),
+        lambda: final.card([data]),
+        lambda: parallel.card([data]),
+    ]
+    for make in makes:
+        try:
+            card = make()
+        except NotYet:
+            continue
+        json.dumps(specification(card), allow_nan=False)
+        assert vl_convert.vegalite_to_svg(printable(card)).startswith("<svg")
+        rendered += 1
+    assert rendered >= 3  # a belief is drawn whatever the trials are
+
+
+def test_a_belief_full_of_nothing_is_still_a_picture() -> None:
+    posterior = belief()
+    posterior |= {"incumbent_value": None}
+    posterior["next"] |= {"mean": None, "std": None, "acquisition": None}
+    for several in (*posterior["slices"], posterior["map"]):
+        for name in ("mean", "std", "acquisition"):
+            several[name] = [None] * len(several[name])
+    data = bo(SOME, posterior=posterior)
+    for card in (belief_1d.card(data), belief_map.card(data)):
+        assert vl_convert.vegalite_to_svg(printable(card)).startswith("<svg")
+
+
+def test_names_that_mean_something_to_vega_or_markdown() -> None:
+    names = tuple(AWKWARD)
+    data = bo(SOME, names=names, goal="a.b[0]:<i>", posterior=belief(names))
+    for card in (
+        best_so_far.card(data),
+        parameters.card(data),
+        belief_1d.card(data, parameter=names[0]),
+        belief_map.card(data),
+        importance.card(data),
+        parallel.card([data]),
+    ):
+        spec = specification(card)
+        for view in views(spec):
+            for channel in view.get("encoding", {}).values():
+                for each in channel if isinstance(channel, list) else [channel]:
+                    assert not set(each.get("field", "")) & set(".[]:<>\"'\\")
+        assert vl_convert.vegalite_to_svg(printable(card)).startswith("<svg")
+    axes = parallel.card([data]).data
+    assert set(axes["axis"]) >= {"a.b[0]", "x:y", "<b>"}
+    assert axes["place"].notna().all()
+
+
+def test_parameters_named_alike_are_told_apart() -> None:
+    names = ("a_very_long_parameter_name_1", "a_very_long_parameter_name_2")
+    card = parallel.card([bo(SOME, names=names)])
+    assert card.data["axis"].nunique() == 3
+
+
+# Colours
+
+
+def test_a_method_has_its_colour_by_its_place_in_the_catalog() -> None:
+    from apps import catalog
+
+    for kind in ("bo", "bandit", "rl"):
+        rows = catalog.listed(kind, "method")
+        styles = [style(kind, row.name) for row in rows]
+        assert len(set(styles)) == len(styles)
+        for place, found in enumerate(styles):
+            assert found.colour == PALETTE[place % len(PALETTE)]
+            assert found.dash == DASHES[place // len(PALETTE)]
+    assert style("bo", "of another time") == style("bo", None)
+    assert style("bo", None) not in {
+        style("bo", row.name) for row in catalog.listed("bo", "method")
+    }
+
+
+def test_the_theme_file_has_the_palettes_of_the_pictures() -> None:
+    file = Path(theme.__file__).parent / ".streamlit" / "config.toml"
+    config = tomllib.loads(file.read_text(encoding="utf-8"))
+    for name in ("light", "dark"):
+        assert config["theme"][name]["chartCategoricalColors"] == list(theme.CATEGORICAL)
+        assert config["theme"][name]["chartSequentialColors"] == list(theme.SEQUENTIAL)
+    assert config["server"]["address"] == "127.0.0.1"
+    assert config["server"]["allowedHosts"] == ["127.0.0.1", "localhost"]
+
+
+@pytest.mark.parametrize("background", ["#FFFFFF", "#11151B"])
+def test_colours_of_marks_are_seen_on_both_themes(background: str) -> None:
+    roles = [theme.BELIEF, theme.NEXT, theme.BEST, theme.WANTED, theme.FAILED, theme.DATA]
+    for colour in roles:
+        assert contrast(colour, background) >= 2.7, colour
+    for colour in (*theme.CATEGORICAL, *theme.SEQUENTIAL_MARKS):
+        assert contrast(colour, background) >= 1.8, colour
+
+
+@pytest.mark.parametrize("palette", [theme.SEQUENTIAL, theme.SEQUENTIAL_MARKS])
+def test_high_is_bright(palette: tuple[str, ...]) -> None:
+    light = [luminance(colour) for colour in palette]
+    assert light == sorted(light)
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one: str, other: str) -> float:
+    """WCAG's ratio of contrast."""
+    low, high = sorted([luminance(one), luminance(other)])
+    return (high + 0.05) / (low + 0.05)
+
+
+# The frame around a card
+
+
+SCRIPT = """
+import altair as alt
+import pandas as pd
+from dashboards.cards.card import Card, NotYet, draw
+
+def fine():
+    frame = pd.DataFrame({"x": [1, 2], "y": [3.0, 4.0]})
+    chart = alt.Chart(frame).mark_line().encode(x="x:Q", y="y:Q")
+    return Card("Title of a run", "Read me :red[so] <b>.", "Two points.", frame, chart)
+
+def several():
+    card = fine()
+    return Card("Two", "Two.", "Two.", card.data, alt.concat(card.chart, card.chart))
+
+def table():
+    return Card("Table", "A table.", "A table.", pd.DataFrame({"a": [1]}), None)
+
+def waiting():
+    raise NotYet("The model starts after 12 trials; 7 are done.")
+
+def broken():
+    raise KeyError("p.<b>x")
+
+for make in (fine, several, table, waiting, broken, fine):
+    draw(make, key=f"{make.__name__}{len(str(make))}" if make is not fine else f"f{id(object())}",
+         title=f"{make.__name__} *and* :blue[x]")
+"""
+
+
+def test_draw_frames_a_card_its_data_and_its_downloads() -> None:
+    from streamlit.testing.v1 import AppTest
+
+    script = SCRIPT.replace('f"f{id(object())}"', '"fine-" + str(next(count))').replace(
+        "for make", "import itertools\ncount = itertools.count()\nfor make", 1
+    )
+    app = AppTest.from_string(script, default_timeout=30).run()
+    assert not app.exception
+    assert len(app.get("vega_lite_chart")) == 4  # one, two side by side, one after a failure
+    assert len(app.dataframe) == 1
+    assert [error.value for error in app.error] == [
+        "This picture cannot be drawn. KeyError\\: 'p\\.\\<b\\>x'"
+    ]
+    captions = [caption.value for caption in app.caption]
+    assert "Read me \\:red\\[so\\] \\<b\\>\\." in captions
+    assert any("The model starts after 12 trials; 7 are done" in each for each in captions)
+    assert len(app.get("download_button")) == 3 * 3 + 1
+    app.toggle(key="fine-0-data").set_value(True).run()
+    assert len(app.dataframe) == 2
+    alts = [chart.proto.alt for chart in app.get("vega_lite_chart")]
+    assert alts == ["Two points.", "Two. (part 1 of 2)", "Two. (part 2 of 2)", "Two points."]
+
+
+def test_downloads_are_what_they_say() -> None:
+    from dashboards.cards import card as frame
+
+    card = FULL["best so far"]()
+    assert frame._csv(card).decode().splitlines()[0] == "trial,state,value,best so far,reason"
+    assert len(frame._csv(card).decode().splitlines()) == len(card.data) + 1
+    assert frame._png(card).startswith(b"\x89PNG")
+    svg = frame._svg(card).decode()
+    assert svg.startswith("<svg")
+    assert "gp-map on toy, seed 1" in svg
+
+
+def test_no_engine_of_pictures_is_loaded_before_a_download() -> None:
+    import subprocess
+    import sys
+
+    code = (
+        "import pkgutil, sys, importlib, dashboards.cards as c\n"
+        "[importlib.import_module(f'dashboards.cards.{m.name}')"
+        " for m in pkgutil.iter_modules(c.__path__)]\n"
+        "print([n for n in ('vl_convert', 'torch') if n in sys.modules])"
+    )
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_panels_keep_their_data_when_they_are_drawn_one_by_one() -> None:
+    frame = pd.DataFrame({"x": [1.0], "y": [2.0]})
+    one = alt.Chart(frame).mark_point().encode(x="x:Q", y="y:Q")
+    for panel in panels(alt.concat(one, one)):
+        assert [row for rows in drawn(panel.to_dict()) for row in rows] == [{"x": 1.0, "y": 2.0}]
