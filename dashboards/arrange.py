@@ -8,7 +8,6 @@ from typing import Any, Literal
 import streamlit as st
 
 from apps.spec import RunSpec
-from dashboards.believing import believing
 from dashboards.cards import (
     arms,
     ask_time,
@@ -26,7 +25,7 @@ from dashboards.cards import (
     regret,
     returns,
 )
-from dashboards.cards.card import Card, NotYet, draw
+from dashboards.cards.card import Card, NotYet, Version, draw, made
 from dashboards.data import RunData
 from dashboards.words import plain
 
@@ -36,20 +35,19 @@ Piece = tuple[str, str, Make]
 Shown = Literal["value", "regret"]
 
 
-def cards(data: RunData, *, last: int | None) -> None:
-    """All cards of a run's kind.
+def history(data: RunData, *, last: int | None) -> None:
+    """How a run went: all cards of its kind but those of beliefs.
 
     Args:
         data: the run.
         last: how many of the newest records the histories show; None for all.
     """
     kind = data.run["kind"]
-    if kind == "bo":
-        believing(data)
     st.subheader("How it goes", anchor=False)
     shown = _tail(data, last)
-    pieces = {"bo": _bo, "bandit": _bandit, "rl": _rl}[kind](shown)
-    grid(pieces)
+    pieces, options = {"bo": _bo, "bandit": _bandit, "rl": _rl}[kind](shown)
+    version = None if shown.version is None else (*shown.version, last, *options)
+    grid(pieces, version)
     _records(shown)
 
 
@@ -57,24 +55,37 @@ def comparing(runs: Sequence[RunData], specs: Mapping[str, RunSpec]) -> None:
     """All cards of several runs."""
     show, log = _scale(any(run.run["regret"] is not None for run in runs))
     bound = functools.partial
-    draw(bound(bands.card, runs, show=show, log=log), key="bands", title="Course over seeds")
+    version = (tuple(run.version for run in runs), show, log)
+    draw(
+        bound(bands.card, runs, show=show, log=log),
+        key="bands",
+        title="Course over seeds",
+        version=version,
+    )
     grid(
         [
             ("final", "Scores and their intervals", bound(final.card, runs)),
             ("differences", "How the runs differ", bound(differences.card, runs, specs)),
-        ]
+        ],
+        version,
     )
     if any(run.run["kind"] == "bo" for run in runs):
-        draw(bound(parallel.card, runs), key="parallel", title="All trials, parameter by parameter")
+        draw(
+            bound(parallel.card, runs),
+            key="parallel",
+            title="All trials, parameter by parameter",
+            version=version,
+        )
 
 
-def grid(pieces: Sequence[Piece]) -> None:
+def grid(pieces: Sequence[Piece], version: Version) -> None:
     """Two cards a row; a last one takes the whole width; those that cannot be drawn yet below."""
     ready: list[Piece] = []
     waiting: list[tuple[str, str]] = []
     for key, title, make in pieces:
         try:
-            ready.append((key, title, functools.partial(_made, make())))
+            made(make, key, version)
+            ready.append((key, title, make))
         except NotYet as missing:
             waiting.append((title, str(missing)))
         except Exception:  # noqa: BLE001 - `draw` meets it again and shows it in the card's frame
@@ -84,18 +95,18 @@ def grid(pieces: Sequence[Piece]) -> None:
         columns = st.columns(2) if len(row) == 2 else [st.container()]
         for column, (key, title, make) in zip(columns, row, strict=True):
             with column:
-                draw(make, key=key, title=title)
+                draw(make, key=key, title=title, version=version)
     if waiting:
         with st.container(border=True, gap="xsmall"):
             for title, missing in waiting:
                 st.caption(f":material/hourglass_empty: **{plain(title)}**: {plain(missing, 1000)}")
 
 
-def _made(card: Card) -> Card:
-    return card
+Choices = tuple[Any, ...]
+"""What a reader has chosen of the pictures."""
 
 
-def _bo(data: RunData) -> list[Piece]:
+def _bo(data: RunData) -> tuple[list[Piece], Choices]:
     show, log = _scale(data.run["regret"] is not None)
     best = functools.partial(best_so_far.card, data, show=show, log=log)
     pieces: list[Piece] = [
@@ -109,18 +120,19 @@ def _bo(data: RunData) -> list[Piece]:
     if len(data.parameters) > 2:
         all_trials = functools.partial(parallel.card, [data])
         pieces.append(("parallel", "All trials, parameter by parameter", all_trials))
-    return pieces
+    return pieces, (show, log)
 
 
-def _bandit(data: RunData) -> list[Piece]:
-    return [
+def _bandit(data: RunData) -> tuple[list[Piece], Choices]:
+    pieces: list[Piece] = [
         ("regret", "Regret", functools.partial(regret.card, data)),
         ("pulls", "Pulls per arm", functools.partial(pulls.card, data)),
         ("arms", "What it believes of the arms", functools.partial(arms.card, data)),
     ]
+    return pieces, ()
 
 
-def _rl(data: RunData) -> list[Piece]:
+def _rl(data: RunData) -> tuple[list[Piece], Choices]:
     over = st.segmented_control(
         "Over",
         ("environment steps", "CPU seconds"),
@@ -131,11 +143,12 @@ def _rl(data: RunData) -> list[Piece]:
         label_visibility="collapsed",
     )
     x: Any = "cpu_seconds" if over == "CPU seconds" else "step"
-    return [
+    pieces: list[Piece] = [
         ("returns", "Returns", functools.partial(returns.card, data, x=x)),
         ("lengths", "Episode lengths", functools.partial(lengths.card, data, x=x)),
         ("losses", "Loss and exploration", functools.partial(losses.card, data, x=x)),
     ]
+    return pieces, (x,)
 
 
 def _scale(has_regret: bool) -> tuple[Shown, bool]:

@@ -38,16 +38,22 @@ def believing(data: RunData) -> None:
         for column, name in zip(columns, row, strict=False):
             with column:
                 make = functools.partial(belief_1d.card, data, parameter=name)
-                draw(make, key=f"slice-{name}", title=f"Belief along {name}")
+                draw(
+                    make,
+                    key=f"slice-{name}",
+                    title=f"Belief along {name}",
+                    version=data.version,
+                )
     if data.posterior.get("map"):
         make = functools.partial(belief_map.card, data)
-        draw(make, key="map", title="Belief over two parameters")
+        draw(make, key="map", title="Belief over two parameters", version=data.version)
     left, right = st.columns(2)
     with left:
         _next(data.posterior)
     with right:
         make = functools.partial(importance.card, data)
-        draw(make, key="importance", title="Which parameters matter to it")
+        title = "Which parameters matter to it"
+        draw(make, key="importance", title=title, version=data.version)
 
 
 def _light(told: Mapping[str, Any] | None) -> None:

@@ -57,6 +57,11 @@ class Buffer:
         found = {} if self._space is None else self._space["space"]
         return {name: table for name, table in found.items() if isinstance(table, dict)}
 
+    @property
+    def version(self) -> tuple[int, int]:
+        """What changes with the content."""
+        return self.seq, self.revision
+
     def size(self) -> int:
         """How many events or trials there are, for the pace of refreshing."""
         return max(self.seq, len(self._trials))

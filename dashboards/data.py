@@ -39,6 +39,7 @@ class RunData:
         posterior_steps: numbers of the trials whose belief is kept.
         posterior: the belief at the chosen step.
         diagnostic: the model's health at the chosen step.
+        version: equal for equal content, so that a picture is made once for all who look.
     """
 
     run: Mapping[str, Any]
@@ -49,6 +50,7 @@ class RunData:
     posterior_steps: list[int]
     posterior: Mapping[str, Any] | None
     diagnostic: Mapping[str, Any] | None
+    version: tuple[Any, ...] | None = None
 
 
 class Mark(NamedTuple):
@@ -160,7 +162,7 @@ def load(
     run = the_object(store, run_id)
     upto = None if mark is None else mark.seq
     kept: list[int] = []
-    posterior = diagnostic = None
+    posterior = diagnostic = at = None
     if beliefs and run["kind"] == "bo" and not buffer.by_hand:
         kept = store.steps_of(buffer.run_id, "posterior")
         if mark is not None:
@@ -178,6 +180,7 @@ def load(
         posterior_steps=kept,
         posterior=posterior,
         diagnostic=diagnostic,
+        version=(run_id, upto, *buffer.version, at, run["state"], run["steps"]),
     )
 
 

@@ -6,6 +6,7 @@ import pandas as pd
 from apps.curves import style
 from dashboards.cards import marks
 from dashboards.cards.card import Card, NotYet
+from dashboards.cards.picture import layer
 from dashboards.cards.records import per_arm
 from dashboards.data import RunData
 from dashboards.words import number
@@ -56,7 +57,8 @@ def card(data: RunData) -> Card:
     )
     x_title = "expected reward (higher is better)"
     bars = base.mark_rule(color=colour, strokeWidth=3, opacity=0.5).encode(
-        x=alt.X("low:Q", title=x_title, scale=alt.Scale(zero=False, padding=10)), x2="high:Q"
+        x=alt.X("low:Q", title=x_title, scale=alt.Scale(zero=False, padding=10)),
+        x2=alt.X2("high:Q"),
     )
     points = base.mark_point(color=colour, filled=True, size=80, opacity=1).encode(
         x=alt.X("mean:Q", title=x_title)
@@ -71,5 +73,5 @@ def card(data: RunData) -> Card:
         f" Bars that overlap are not told apart yet.{more}",
         alt=f"{best['arm']} is expected to pay most, {spread}, of {marks.counted(arms, 'arm')}.",
         data=pd.DataFrame(shown.drop(columns="step")),
-        chart=alt.layer(bars, points).properties(height=max(24 * len(shown), 100)),
+        chart=layer(bars, points, height=max(24 * len(shown), 100)),
     )

@@ -10,6 +10,7 @@ import pandas as pd
 from apps.curves import X_LABELS, Curve, quartiles, run_curve, style, y_label
 from dashboards.cards import marks
 from dashboards.cards.card import Card, NotYet
+from dashboards.cards.picture import layer
 from dashboards.data import RunData
 from dashboards.thin import thin
 from dashboards.words import number
@@ -83,7 +84,7 @@ def card(
             scale=alt.Scale(domain=methods, range=[list(each.dash) for each in styles]),
         ),
     )
-    band = band.encode(y=alt.Y("low:Q", title=title, scale=scale), y2="high:Q")
+    band = band.encode(y=alt.Y("low:Q", title=title, scale=scale), y2=alt.Y2("high:Q"))
     ends = [
         f"{method} {number(float(own['median'].iloc[-1]))}"
         for method, own in frame.groupby("method", sort=False)
@@ -93,9 +94,7 @@ def card(
         reading=_reading(curves),
         alt=f"Median at the end, by method: {'; '.join(ends)}.",
         data=frame,
-        chart=alt.layer(band.add_params(marks.zoom("x", "y")), line).properties(
-            height=marks.HEIGHT
-        ),
+        chart=layer(band.add_params(marks.zoom("x", "y")), line, height=marks.HEIGHT),
     )
 
 

@@ -14,6 +14,7 @@ import pandas as pd
 from dashboards.cards import marks
 from dashboards.cards.beliefs import belief_of, known_trials, nearness, wanted_ends
 from dashboards.cards.card import Card, NotYet
+from dashboards.cards.picture import below, layer
 from dashboards.data import RunData
 from dashboards.theme import BELIEF, BEST, DATA, NEXT, WANTED
 from dashboards.thin import thin
@@ -56,11 +57,10 @@ def card(data: RunData, *, parameter: str | None = None) -> Card:
     lower = _lower(curve, x, kind, wanted)
     if upcoming is not None:
         lower.append(_rule(x, upcoming, label=False))
-    chart = alt.vconcat(
-        alt.layer(*upper).properties(height=marks.HEIGHT),
-        alt.layer(*lower).properties(height=LOWER_HEIGHT),
-        spacing=4,
-    ).resolve_scale(x="shared")
+    chart = below(
+        layer(*upper, height=marks.HEIGHT),
+        layer(*lower, height=LOWER_HEIGHT),
+    )
     several = len(slices) > 1 or len([t for t in data.parameters.values() if _free(t)]) > 1
     return Card(
         title=f"Belief along {name}: {marks.name_of(data)}",
@@ -148,7 +148,10 @@ def _upper(
             ],
         )
     )
-    layers = [band.encode(y=alt.Y("low:Q", **y), y2="high:Q"), line.encode(y=alt.Y("mean:Q", **y))]
+    layers = [
+        band.encode(y=alt.Y("low:Q", **y), y2=alt.Y2("high:Q")),
+        line.encode(y=alt.Y("mean:Q", **y)),
+    ]
     if kind != "levels":
         layers[0] = layers[0].add_params(marks.zoom("x"))
     return [*layers, points]
@@ -160,7 +163,7 @@ def _diamond(x: alt.X, at: Any, value: float) -> alt.Chart:
         .mark_point(
             shape="diamond", size=170, filled=True, color=BEST, stroke="white", strokeWidth=1.2
         )
-        .encode(x=x.title(None), y="value:Q", tooltip=[marks.tip("value", "best so far")])
+        .encode(x=x.title(None), y=alt.Y("value:Q"), tooltip=[marks.tip("value", "best so far")])
     )
 
 
@@ -171,7 +174,7 @@ def _rule(x: alt.X, at: Any, *, label: bool) -> Any:
     if not label:
         return rule
     text = base.mark_text(color=NEXT, dx=5, dy=8, align="left", fontSize=12, fontWeight="bold")
-    return alt.layer(rule, text.encode(text="text:N", y=alt.value(0)))
+    return layer(rule, text.encode(text=alt.Text("text:N"), y=alt.YValue(0)))
 
 
 def _lower(curve: pd.DataFrame, x: alt.X, kind: str, ends: list[float]) -> list[Any]:

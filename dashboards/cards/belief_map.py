@@ -11,6 +11,7 @@ from apps.curves import better
 from dashboards.cards import marks
 from dashboards.cards.beliefs import belief_of, known_trials, nearness, spread, wanted_ends
 from dashboards.cards.card import Card, NotYet
+from dashboards.cards.picture import beside, layer
 from dashboards.data import RunData
 from dashboards.theme import NEXT, SEQUENTIAL
 from dashboards.thin import thin
@@ -56,7 +57,7 @@ def card(data: RunData) -> Card:
         alt=f"Belief over {axes[0].name} and {axes[1].name} after"
         f" {marks.counted(len(dots), 'trial')}{expected}{either} at the next point.",
         data=told.rename(columns={"x": f"{axes[0].name} (x)", "y": f"{axes[1].name} (y)"}),
-        chart=alt.concat(*panels, columns=3).resolve_scale(color="independent"),
+        chart=beside(*panels),
     )
 
 
@@ -172,7 +173,8 @@ def _panel(
             cells[channel] = axis.encoded(encoding, channel)
         else:
             cells[channel] = axis.encoded(encoding, f"{channel}_low")
-            cells[f"{channel}2"] = f"{channel}_high"
+            second = alt.X2 if channel == "x" else alt.Y2
+            cells[f"{channel}2"] = second(f"{channel}_high")
     tiles = alt.Chart(grid).mark_rect(clip=True).encode(**cells)
     at = {"x": x.encoded(alt.X, "x"), "y": y.encoded(alt.Y, "y")}
     points = (
@@ -195,9 +197,8 @@ def _panel(
     following = special.transform_filter("datum.what == 'next'").mark_point(
         shape="cross", size=190, filled=True, color=NEXT, stroke="white", strokeWidth=1.5, opacity=1
     )
-    return alt.layer(tiles, points, best, following).properties(
-        height=SIZE, title=alt.Title(title, fontSize=13, fontWeight="normal", offset=8)
-    )
+    heading = {"text": title, "fontSize": 13, "fontWeight": "normal", "offset": 8}
+    return layer(tiles, points, best, following, height=SIZE, title=heading)
 
 
 def _ends(values: "pd.Series[float]") -> list[float]:

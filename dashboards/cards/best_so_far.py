@@ -8,6 +8,7 @@ import pandas as pd
 from apps.curves import style
 from dashboards.cards import marks
 from dashboards.cards.card import Card, NotYet
+from dashboards.cards.picture import layer
 from dashboards.data import RunData
 from dashboards.theme import BEST, DATA, FAILED
 from dashboards.thin import thin
@@ -43,7 +44,7 @@ def _values(data: RunData, log: bool) -> Card:
     frame["where"] = _where(frame, limit, direction)
     scale = _scale(frame, optimum, limit, direction) if not log else alt.Scale(type="log")
     y: dict[str, Any] = {"title": marks.goal_title(data), "scale": scale}
-    at_edge = {"y": alt.value(8 if direction == "minimize" else marks.HEIGHT - 8)}
+    at_edge: dict[str, Any] = {"y": alt.YValue(8 if direction == "minimize" else marks.HEIGHT - 8)}
     told = [
         marks.tip("trial", "trial"),
         marks.tip("value", "value"),
@@ -84,7 +85,7 @@ def _values(data: RunData, log: bool) -> Card:
         data=frame[["trial", "state", "value", "best", "reason"]].rename(
             columns={"best": "best so far"}
         ),
-        chart=alt.layer(*layers).properties(height=marks.HEIGHT),
+        chart=layer(*layers, height=marks.HEIGHT),
     )
 
 
@@ -137,7 +138,7 @@ def _rule(optimum: float) -> alt.Chart:
     return (
         alt.Chart(pd.DataFrame({"optimum": [optimum]}))
         .mark_rule(strokeDash=[6, 4], color=BEST, strokeWidth=1.5)
-        .encode(y="optimum:Q", tooltip=[marks.tip("optimum", "known optimum")])
+        .encode(y=alt.Y("optimum:Q"), tooltip=[marks.tip("optimum", "known optimum")])
     )
 
 

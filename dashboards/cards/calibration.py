@@ -6,6 +6,7 @@ import pandas as pd
 
 from dashboards.cards import marks
 from dashboards.cards.card import Card, NotYet
+from dashboards.cards.picture import layer
 from dashboards.data import RunData
 from dashboards.theme import BELIEF, DATA, NEXT
 from dashboards.thin import thin
@@ -59,7 +60,7 @@ def card(data: RunData) -> Card:
     base = alt.Chart(frame).encode(x=x, tooltip=told, color=colour)
     y_title = "expected before measuring"
     bars = base.mark_rule(strokeWidth=1.5, opacity=0.6).encode(
-        y=alt.Y("low:Q", title=y_title, scale=alt.Scale(zero=False)), y2="high:Q"
+        y=alt.Y("low:Q", title=y_title, scale=alt.Scale(zero=False)), y2=alt.Y2("high:Q")
     )
     points = base.mark_point(filled=True, size=45, opacity=1).encode(
         y=alt.Y("expected:Q", title=y_title),
@@ -70,7 +71,7 @@ def card(data: RunData) -> Card:
     same = (
         alt.Chart(pd.DataFrame({"value": ends, "expected": ends}))
         .mark_line(color=DATA, strokeDash=[5, 4], strokeWidth=1.5)
-        .encode(x=x, y="expected:Q")
+        .encode(x=x, y=alt.Y("expected:Q"))
     )
     coverage = f"{inside} of {count} outcomes ({inside / count:.0%}) lie in their 95 % interval"
     return Card(
@@ -79,5 +80,5 @@ def card(data: RunData) -> Card:
         " both agree. Well calibrated is about 95 %, after some dozens of trials.",
         alt=f"Predictions of {goal} against outcomes: {coverage}.",
         data=frame,
-        chart=alt.layer(same, bars, points).properties(height=marks.HEIGHT),
+        chart=layer(same, bars, points, height=marks.HEIGHT),
     )

@@ -1,5 +1,6 @@
 """The frame around every picture: title, how to read it, the picture, its data, its downloads."""
 
+import copy
 import io
 import re
 import threading
@@ -7,18 +8,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import altair as alt
 import pandas as pd
 import streamlit as st
-from altair import TopLevelMixin
-from altair.utils import schemapi
 
+from dashboards.cards.picture import Frames, Part, Picture, Spec, name_of, spec_of, whole
 from dashboards.theme import PRINT
 from dashboards.words import plain
 
 _RENDERING = threading.Lock()  # one picture at a time, so that memory stays bounded
-_ALTAIR = threading.Lock()  # how Altair hands over data is one setting for all threads
-schemapi.disable_debug_mode()  # checking every part takes half of a refresh; tests do it
 ZOOM_HELP = "Drag to move, Shift and wheel to zoom, double-click for the whole."
 
 
@@ -31,7 +28,7 @@ class Card:
         reading: one line on how to read it.
         alt: what it shows, with numbers, for those who cannot see it.
         data: what is drawn, one row a mark.
-        chart: the picture, without a title of its own; several side by side as `alt.concat`; None
+        chart: the picture, without a title of its own; several side by side as `beside`; None
             where the data itself, as a table, is what is shown.
     """
 
@@ -39,30 +36,54 @@ class Card:
     reading: str
     alt: str
     data: pd.DataFrame
-    chart: TopLevelMixin | None
+    chart: Part | None
 
 
 class NotYet(Exception):
     """One sentence: which condition of a picture is not met."""
 
 
-def draw(make: Callable[[], Card], *, key: str, title: str) -> None:
+Panels = list[tuple[Spec, Frames]]
+
+
+Version = tuple[Any, ...] | None
+"""What a picture is made from, in short: equal for equal pictures. None: it is made anew."""
+
+
+def made(make: Callable[[], Card], key: str, version: Version) -> tuple[Card, Panels]:
+    """A card with its panels; what has been made from the same version before is not made again."""
+    return _make(make) if version is None else _kept((key, *version), make)
+
+
+@st.cache_resource(max_entries=48, show_spinner=False)
+def _kept(version: tuple[Any, ...], _maker: Callable[[], Card]) -> tuple[Card, Panels]:
+    del version
+    return _make(_maker)
+
+
+def _make(make: Callable[[], Card]) -> tuple[Card, Panels]:
+    card = make()
+    return card, [] if card.chart is None else panels(card.chart)
+
+
+def draw(make: Callable[[], Card], *, key: str, title: str, version: Version = None) -> None:
     """Draw a card in its frame; whatever `make` raises stays in there.
 
     Args:
-        make: the card; called once.
+        make: the card; called at most once.
         key: of the widgets, unique on the page.
         title: above the picture; needed before there is a card.
+        version: what it is made from.
     """
     with st.container(border=True, key=f"card-{key}"):
         heading = st.empty()
         heading.markdown(f"**{plain(title)}**")
         try:
-            card = make()
-            if _zooms(card.chart):
+            card, shown = made(make, key, version)
+            if any(_zooms(spec) for spec, _ in shown):
                 heading.markdown(f"**{plain(title)}**", help=ZOOM_HELP)
             st.caption(plain(card.reading, 1000))
-            _show(card, key)
+            _show(card, shown, key)
             _row(card, key)
         except NotYet as missing:
             st.caption(f":material/hourglass_empty: {plain(missing, 1000)}")
@@ -71,71 +92,58 @@ def draw(make: Callable[[], Card], *, key: str, title: str) -> None:
             st.error(f"This picture cannot be drawn. {told}", icon=":material/error:")
 
 
-def panels(chart: TopLevelMixin) -> list[Any]:
-    """The charts that are drawn side by side; each as wide as the page gives it."""
-    parts: list[Any] = chart.concat if isinstance(chart, alt.ConcatChart) else [chart]
-    shown: list[Any] = []
-    for part in parts:
-        panel = part.copy(deep=False)
-        if isinstance(chart, alt.ConcatChart) and panel.data is alt.Undefined:
-            panel.data = chart.data  # what all panels share, Altair moves to the whole
-        # As wide as the page allows, axes included; heights are those of the plot, without them.
-        fit = alt.AutoSizeParams(type="fit-x", contains="padding")
-        shown.append(panel.properties(autosize=fit, padding={"bottom": 4}))
-    return shown
+def panels(chart: Part) -> Panels:
+    """What is drawn side by side, each as wide as the page gives it: specification and data."""
+    several = isinstance(chart, Picture) and chart.how == "concat"
+    # As wide as the page allows, axes included; heights are those of the plot, without them.
+    fit: Spec = {"autosize": {"type": "fit-x", "contains": "padding"}, "padding": {"bottom": 4}}
+    found = [spec_of(part) for part in (chart.parts if several else [chart])]
+    return [(spec | fit, frames) for spec, frames in found]
 
 
-def _zooms(chart: TopLevelMixin | None) -> bool:
-    params: Any = getattr(chart, "params", alt.Undefined)
-    return params is not alt.Undefined and any(str(each.name) == "zoom" for each in params)
+def _zooms(spec: Spec) -> bool:
+    """Whether any view of a specification can be zoomed by hand."""
+    views = [view for how in ("layer", "vconcat", "concat") for view in spec.get(how, [])]
+    named = any(each.get("name") == "zoom" for each in spec.get("params", []))
+    return named or any(map(_zooms, views))
 
 
 def printable(card: Card) -> dict[str, Any]:
     """The specification of a downloaded picture: on white, with its title and how to read it."""
     assert card.chart is not None
-    wide = alt.Title(card.title, subtitle=_lines(card.reading, 115))
-    spec: dict[str, Any] = card.chart.properties(title=wide).to_dict()  # pyright: ignore
+    spec = _still(whole(card.chart))
+    spec["title"] = {"text": card.title, "subtitle": _lines(card.reading, 115)}
     spec["config"] = PRINT | {"customFormatTypes": True}
     _set_width(spec, 640)
     return spec
 
 
-def _show(card: Card, key: str) -> None:
-    if card.chart is None:
+def _still(spec: Spec) -> Spec:
+    """The same without what a hand can do to it."""
+    kept = {name: value for name, value in spec.items() if name != "params"}
+    for how in ("layer", "vconcat", "concat"):
+        if how in kept:
+            kept[how] = [_still(view) for view in kept[how]]
+    return kept
+
+
+def _show(card: Card, shown: Panels, key: str) -> None:
+    if not shown:
         st.dataframe(card.data, hide_index=True, key=f"{key}-table", alt=card.alt)
         return
-    shown = panels(card.chart)
     if len(shown) == 1:
-        st.vega_lite_chart(_spec(shown[0]), width="stretch", key=f"{key}-chart", alt=card.alt)
+        _draw(shown[0], card.alt, f"{key}-chart")
         return
     with st.grid(min(3, len(shown)), min_column_width=190):
         for position, panel in enumerate(shown):
             name = f"{card.alt} (part {position + 1} of {len(shown)})"
-            st.vega_lite_chart(
-                _spec(panel), width="stretch", key=f"{key}-chart-{position}", alt=name
-            )
+            _draw(panel, name, f"{key}-chart-{position}")
 
 
-def _spec(chart: alt.TopLevelMixin) -> dict[str, Any]:
-    """The specification of a chart, its data beside it as frames.
-
-    As `st.altair_chart` makes it, but without checking it against the schema at every refresh.
-    """
-    frames: list[Any] = []
-
-    def aside(data: Any) -> dict[str, str]:
-        known = [frame is data for frame in frames]  # layers that share a frame send it once
-        if not any(known):
-            frames.append(data)
-            known.append(True)
-        return {"name": f"data-{known.index(True)}"}
-
-    with _ALTAIR:
-        alt.data_transformers.register("aside", aside)
-        with alt.data_transformers.enable("aside"), alt.theme.enable("none"):
-            spec: dict[str, Any] = chart.to_dict(validate=False)  # pyright: ignore
-    named = {f"data-{index}": frame for index, frame in enumerate(frames)}
-    return spec | {"datasets": {**spec.get("datasets", {}), **named}}
+def _draw(panel: tuple[Spec, Frames], name: str, key: str) -> None:
+    spec, frames = copy.deepcopy(panel[0]), panel[1]  # Streamlit takes what it is given apart
+    named = {name_of(index): frame for index, frame in enumerate(frames)}
+    st.vega_lite_chart(spec | {"datasets": named}, width="stretch", key=key, alt=name)
 
 
 def _row(card: Card, key: str) -> None:

@@ -11,6 +11,7 @@ from apps.summary import compare
 from dashboards.cards import marks
 from dashboards.cards.bands import one_problem
 from dashboards.cards.card import Card, NotYet
+from dashboards.cards.picture import layer
 from dashboards.data import RunData
 from dashboards.words import number
 
@@ -59,7 +60,7 @@ def card(runs: Sequence[RunData]) -> Card:
             y=y,
             x=alt.X("score:Q", **x),
             color=colour,
-            yOffset=alt.value(9),
+            yOffset=alt.YOffsetValue(9),
             tooltip=[
                 marks.tip("method", "method", "nominal"),
                 marks.tip("seed", "seed", "nominal"),
@@ -79,11 +80,12 @@ def card(runs: Sequence[RunData]) -> Card:
         + "; ".join(_told(row) for row in rows)
         + f". Best: {best['method']}.",
         data=means.merge(points, on="method", how="left"),
-        chart=alt.layer(
+        chart=layer(
             single,
-            bars.encode(x=alt.X("low:Q", **x), x2="high:Q"),
+            bars.encode(x=alt.X("low:Q", **x), x2=alt.X2("high:Q")),
             middle.encode(x=alt.X("mean:Q", **x)),
-        ).properties(height=max(56 * len(rows), 90)),
+            height=max(56 * len(rows), 90),
+        ),
     )
 
 

@@ -6,6 +6,7 @@ import pandas as pd
 from dashboards.cards import marks
 from dashboards.cards.beliefs import belief_of
 from dashboards.cards.card import Card, NotYet
+from dashboards.cards.picture import layer
 from dashboards.data import RunData
 from dashboards.theme import BELIEF, DATA
 
@@ -40,7 +41,7 @@ def card(data: RunData) -> Card:
         x=alt.X("share:Q", title=title, axis=alt.Axis(format="%"), scale=alt.Scale(domain=[0, 1]))
     )
     texts = base.mark_text(align="left", dx=5, color=DATA).encode(
-        x="share:Q", text=alt.Text("share:Q", format=".0%")
+        x=alt.X("share:Q"), text=alt.Text("share:Q", format=".0%")
     )
     first, share = ranked[0]
     rest = len(frame) - len(top)
@@ -51,5 +52,5 @@ def card(data: RunData) -> Card:
         f" guess of the model, without an interval.{more}",
         alt=f"{first} matters most to the model: {share:.0%} of the variation of its mean.",
         data=frame,
-        chart=alt.layer(bars, texts).properties(height=max(28 * len(top), 70)),
+        chart=layer(bars, texts, height=max(28 * len(top), 70)),
     )

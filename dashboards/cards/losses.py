@@ -6,6 +6,7 @@ import pandas as pd
 from apps.curves import style
 from dashboards.cards import marks
 from dashboards.cards.card import Card, NotYet
+from dashboards.cards.picture import below
 from dashboards.cards.records import Along, recorded, step_axis
 from dashboards.data import RunData
 from dashboards.theme import DATA
@@ -46,8 +47,8 @@ def card(data: RunData, *, x: Along = "step") -> Card:
     told = frame.rename(columns={x: x.replace("_", " ")})
     alternative = f"Loss: now {last}."
     if frame["epsilon"].isna().all():
-        whole: alt.TopLevelMixin = upper.encode(x=at)
-        return Card(f"Loss: {marks.name_of(data)}", reading, alternative, told, whole)
+        alone = upper.encode(x=at)
+        return Card(f"Loss: {marks.name_of(data)}", reading, alternative, told, alone)
     random = number(float(frame["epsilon"].dropna().iloc[-1]))
     lower = (
         alt.Chart(pd.DataFrame(frame[frame["epsilon"].notna()]))
@@ -69,5 +70,5 @@ def card(data: RunData, *, x: Along = "step") -> Card:
         reading=f"{reading} Below: the share of random actions, now {random}.",
         alt=f"{alternative} Share of random actions: now {random}.",
         data=told,
-        chart=alt.vconcat(upper, lower, spacing=4).resolve_scale(x="shared"),
+        chart=below(upper, lower),
     )

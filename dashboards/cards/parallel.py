@@ -11,6 +11,7 @@ from apps.curves import better
 from dashboards.cards import marks
 from dashboards.cards.bands import one_problem
 from dashboards.cards.card import Card, NotYet
+from dashboards.cards.picture import layer
 from dashboards.data import RunData
 from dashboards.theme import DATA, SEQUENTIAL_MARKS
 from dashboards.words import number
@@ -51,7 +52,7 @@ def card(runs: Sequence[RunData]) -> Card:
     base = alt.Chart(long).encode(
         x=x,
         y=y,
-        detail="line:N",
+        detail=alt.Detail("line:N"),
         color=alt.Color(
             "value:Q",
             title=f"{marks.shorten(goal, 24)} ({better(direction)})",
@@ -71,7 +72,7 @@ def card(runs: Sequence[RunData]) -> Card:
     lines = base.mark_line(strokeWidth=1.3, opacity=0.7)
     first = base.transform_filter("datum.line == 0").mark_line(strokeWidth=4, opacity=1)
     halo = (
-        base.encode(color=alt.value(DATA))
+        base.encode(color=alt.ColorValue(DATA))
         .transform_filter("datum.line == 0")
         .mark_line(strokeWidth=6, opacity=0.8)
     )
@@ -88,9 +89,7 @@ def card(runs: Sequence[RunData]) -> Card:
         alt=f"{marks.counted(len(shown), 'trial')} over {marks.counted(len(space), 'parameter')};"
         f" best {goal} {top}.",
         data=long[["run", "trial", "axis", "setting", "place", "value"]],
-        chart=alt.layer(*_rulers(long, space, x), lines, halo, first).properties(
-            height=marks.HEIGHT + 40
-        ),
+        chart=layer(*_rulers(long, space, x), lines, halo, first, height=marks.HEIGHT + 40),
     )
 
 
@@ -111,12 +110,16 @@ def _rulers(
         }
     )
     base = alt.Chart(frame).encode(x=x)
-    line = base.mark_rule(color=DATA, opacity=0.6).encode(y=alt.Y("bottom:Q").axis(None), y2="top")
+    line = base.mark_rule(color=DATA, opacity=0.6).encode(
+        y=alt.Y("bottom:Q").axis(None), y2=alt.Y2("top")
+    )
     words: dict[str, Any] = {"color": DATA, "fontSize": 11, "limit": 90}
     return [
         line,
-        base.mark_text(dy=9, **words).encode(y=alt.Y("bottom:Q").axis(None), text="low:N"),
-        base.mark_text(dy=-9, **words).encode(y=alt.Y("top:Q").axis(None), text="high:N"),
+        base.mark_text(dy=9, **words).encode(
+            y=alt.Y("bottom:Q").axis(None), text=alt.Text("low:N")
+        ),
+        base.mark_text(dy=-9, **words).encode(y=alt.Y("top:Q").axis(None), text=alt.Text("high:N")),
     ]
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 
 from dashboards.cards import marks
 from dashboards.cards.card import Card, NotYet
+from dashboards.cards.picture import beside
 from dashboards.data import RunData
 from dashboards.theme import DATA, SEQUENTIAL_MARKS
 from dashboards.thin import POINTS, thin
@@ -53,7 +54,7 @@ def card(data: RunData) -> Card:
         alt=f"{goal} against {marks.counted(len(shown), 'parameter')}"
         f" over {marks.counted(len(few), 'trial')}.",
         data=told,
-        chart=alt.concat(*panels, columns=3),
+        chart=beside(*panels),
     )
 
 

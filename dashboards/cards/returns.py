@@ -8,6 +8,7 @@ import pandas as pd
 from apps.curves import style
 from dashboards.cards import marks
 from dashboards.cards.card import Card, NotYet
+from dashboards.cards.picture import layer
 from dashboards.cards.records import Along, recorded, step_axis
 from dashboards.data import RunData
 from dashboards.theme import BEST, DATA
@@ -73,7 +74,7 @@ def card(data: RunData, *, x: Along = "step") -> Card:
             .mark_point(shape="diamond", size=170, filled=True, color=BEST, opacity=1)
             .encode(
                 x=step_axis(data, x),
-                y="value:Q",
+                y=alt.Y("value:Q"),
                 tooltip=[marks.tip("value", "weights kept: greedy return")],
             )
         )
@@ -89,7 +90,7 @@ def card(data: RunData, *, x: Along = "step") -> Card:
         reading=reading,
         alt=f"Return while training: last {last}.{told}{'.' if told else ''}",
         data=long.rename(columns={"what": "return", x: x.replace("_", " ")}),
-        chart=alt.layer(*layers).properties(height=marks.HEIGHT),
+        chart=layer(*layers, height=marks.HEIGHT),
     )
 
 

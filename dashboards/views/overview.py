@@ -138,7 +138,7 @@ def _columns(ids: Sequence[str]) -> dict[str, Any]:
             "Steps", width=86, help="Trials, rounds or environment steps, of the budget"
         ),
         "spark": column.LineChartColumn(
-            "Course", width=84, help="bo: best so far; bandit: regret; rl: evaluations"
+            "Course", width=84, help="bo: best so far; bandit: regret; rl: return while training"
         ),
         "last": column.TextColumn(
             "Last sign", width=94, help="Running: age of the heartbeat; ended: since the end"

@@ -6,8 +6,8 @@ import streamlit as st
 
 from apps.store import Store
 from dashboards import actions, commands, links
-from dashboards.arrange import cards
-from dashboards.believing import chosen_step
+from dashboards.arrange import history
+from dashboards.believing import believing, chosen_step
 from dashboards.data import Mark, buffer_of, load, mark_of, open_store, overview, pace
 from dashboards.headline import headline
 from dashboards.parts import calm, commanded, move, url_value
@@ -16,6 +16,7 @@ from dashboards.words import plain
 GOING_ON = ("queued", "running")
 SLOW = 5
 MAY_GO_ON = ("lost", "failed", "stopped", "interrupted")
+BELIEF_SECONDS, HISTORY_SECONDS = 2, 4  # a BO page holds a dozen pictures: not all each second
 RANGES = ("all", "last 200", "last 50", "last 20")
 
 
@@ -45,7 +46,11 @@ def show() -> None:
     every = often if going_on else SLOW if state in MAY_GO_ON else None
     st.fragment(headline, run_every=every)(store, run_id, every, state)
     every = often if live and going_on else None
-    st.fragment(_cards, run_every=every)(store, run_id, live, shown)
+    if item["kind"] == "bo":  # two parts, so that each is drawn quickly
+        every = every and max(every, BELIEF_SECONDS)
+        st.fragment(_beliefs, run_every=every)(store, run_id, live)
+        every = every and max(every, HISTORY_SECONDS)
+    st.fragment(_history, run_every=every)(store, run_id, live, shown)
     with st.container(border=True):
         st.markdown("**Notes**")
         notes = st.fragment(actions.notes, run_every=2 if going_on else None)
@@ -130,10 +135,15 @@ def _controls(store: Store, run_id: str, *, going_on: bool) -> tuple[bool, str |
 
 
 @calm
-def _cards(store: Store, run_id: str, live: bool, shown: str | None) -> None:
+def _beliefs(store: Store, run_id: str, live: bool) -> None:
     mark: Mark | None = None if live else st.session_state.get("mark")
-    data = load(store, run_id, mark=mark, step=chosen_step())
-    cards(data, last=links.last(shown))
+    believing(load(store, run_id, mark=mark, step=chosen_step()))
+
+
+@calm
+def _history(store: Store, run_id: str, live: bool, shown: str | None) -> None:
+    mark: Mark | None = None if live else st.session_state.get("mark")
+    history(load(store, run_id, mark=mark, step=chosen_step()), last=links.last(shown))
 
 
 show()

@@ -37,6 +37,7 @@ from dashboards.cards import (
     returns,
 )
 from dashboards.cards.card import Card, NotYet, panels, printable
+from dashboards.cards.picture import beside, layer, whole
 from dashboards.data import RunData
 from dashboards.thin import POINTS
 
@@ -239,7 +240,8 @@ def full(request: pytest.FixtureRequest) -> Card:
 def specification(card: Card) -> dict[str, Any]:
     """The validated specification; a name that is no valid field raises."""
     assert card.chart is not None
-    spec: dict[str, Any] = card.chart.to_dict()  # pyright: ignore
+    spec = whole(card.chart)
+    alt.Chart.from_dict(spec)  # validates
     return spec
 
 
@@ -290,8 +292,10 @@ def test_a_card_is_valid_and_renders(full: Card) -> None:
     assert svg.startswith("<svg")
     assert 'fill="white"' in svg
     assert len(svg) > 2_000
-    for panel in panels(full.chart):  # pyright: ignore
-        assert "datasets" in panel.to_dict()
+    assert full.chart is not None
+    for _, frames in panels(full.chart):
+        assert frames
+        assert all(len(frame) for frame in frames)
 
 
 def test_a_download_has_the_title_of_the_run_on_white(full: Card) -> None:
@@ -835,6 +839,7 @@ SCRIPT = """
 import altair as alt
 import pandas as pd
 from dashboards.cards.card import Card, NotYet, draw
+from dashboards.cards.picture import beside
 
 def fine():
     frame = pd.DataFrame({"x": [1, 2], "y": [3.0, 4.0]})
@@ -843,7 +848,7 @@ def fine():
 
 def several():
     card = fine()
-    return Card("Two", "Two.", "Two.", card.data, alt.concat(card.chart, card.chart))
+    return Card("Two", "Two.", "Two.", card.data, beside(card.chart, card.chart))
 
 def table():
     return Card("Table", "A table.", "A table.", pd.DataFrame({"a": [1]}), None)
@@ -915,5 +920,17 @@ def test_no_engine_of_pictures_is_loaded_before_a_download() -> None:
 def test_panels_keep_their_data_when_they_are_drawn_one_by_one() -> None:
     frame = pd.DataFrame({"x": [1.0], "y": [2.0]})
     one = alt.Chart(frame).mark_point().encode(x="x:Q", y="y:Q")
-    for panel in panels(alt.concat(one, one)):
-        assert [row for rows in drawn(panel.to_dict()) for row in rows] == [{"x": 1.0, "y": 2.0}]
+    for spec, frames in panels(beside(one, one)):
+        assert spec["data"] == {"name": "data-0"}
+        assert len(frames) == 1
+        assert frames[0] is frame
+
+
+def test_layers_that_share_their_data_send_it_once() -> None:
+    frame = pd.DataFrame({"x": [1.0, float("nan")], "y": [2.0, float("inf")]})
+    one = alt.Chart(frame).mark_point().encode(x="x:Q", y="y:Q")
+    spec = whole(layer(one, one.mark_line(), height=90))
+    alt.Chart.from_dict(spec)
+    assert [view["data"]["name"] for view in spec["layer"]] == ["data-0", "data-0"]
+    assert spec["datasets"] == {"data-0": [{"x": 1.0, "y": 2.0}, {"x": None, "y": None}]}
+    assert spec["height"] == 90
