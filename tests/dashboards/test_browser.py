@@ -129,14 +129,16 @@ def test_overview_leads_to_run_and_compare(look):
     page.wait_for_timeout(1000)
     page.mouse.click(box["x"] + 16, box["y"] + 35 + 17)  # the tick box of the first row
     page.get_by_role("button", name="Compare 1 ticked").click()
-    wait_for(lambda: "/compare" in page.url and charts(page) >= 1, "the comparison")
+    page.wait_for_url("**/compare*", timeout=PATIENCE_MS)
+    wait_for(lambda: charts(page) >= 1, "the comparison")
     wait_for(lambda: shows(page, "wald compare"), "its command")
     page.go_back()
     page.get_by_test_id("stDataFrame").wait_for(timeout=PATIENCE_MS)
     page.wait_for_timeout(1000)
     box = wait_for(table.bounding_box, "the table")
     page.mouse.click(box["x"] + 65, box["y"] + 35 + 17)  # Open
-    wait_for(lambda: "/run" in page.url and charts(page) >= 1, "the run")
+    page.wait_for_url("**/run*", timeout=PATIENCE_MS)
+    wait_for(lambda: charts(page) >= 1, "the run")
 
 
 @pytest.mark.parametrize("path", ["overview", "run", "compare", "start", "health"])
