@@ -410,9 +410,14 @@ class Store:
         return (Path(file).parent if file else Path()) / "artifacts" / run_id
 
     def events(
-        self, run_id: str, *, since: int = 0, kind: str | tuple[str, ...] | None = None
+        self,
+        run_id: str,
+        *,
+        since: int = 0,
+        kind: str | tuple[str, ...] | None = None,
+        limit: int | None = None,
     ) -> list[Event]:
-        """Events with `seq` above `since`, in order; of one kind or of some, where given."""
+        """Events with `seq` above `since`, in order; of some kinds, and so many, where given."""
         statement = sa.select(events).where(events.c.run_id == run_id, events.c.seq > since)
         if kind is not None:
             kinds = (kind,) if isinstance(kind, str) else kind
@@ -420,7 +425,8 @@ class Store:
         with self._reading() as connection:
             if not sa.inspect(connection).has_table(events.name):
                 return []
-            return [_event(row) for row in connection.execute(statement.order_by(events.c.seq))]
+            ordered = statement.order_by(events.c.seq).limit(limit)
+            return [_event(row) for row in connection.execute(ordered)]
 
     def event_at(self, run_id: str, kind: str, step: int) -> Event | None:
         """The latest event of a kind at a step, or None."""

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import streamlit as st
 
 from apps.spec import RunSpec
+from dashboards.buffer import MOST_RECORDS
 from dashboards.cards import (
     arms,
     ask_time,
@@ -192,6 +193,8 @@ def _records(data: RunData) -> None:
             return
         shown = rows.rename(columns=lambda name: str(name).removeprefix("p."))
         shown = shown.loc[:, ~shown.columns.duplicated()].dropna(axis="columns", how="all")
+        if data.records > MOST_RECORDS:
+            st.caption(f"Some of the {data.records:,} records; the CSV of Download has them all.")
         texts = {name: st.column_config.Column(name, width="small") for name in shown.columns}
         st.dataframe(
             shown.iloc[::-1],

@@ -9,7 +9,11 @@ import pandas as pd
 from apps.curves import run_curve
 from apps.events import Event
 from apps.store import Store
+from dashboards.thin import thin
 
+CHUNK = 10_000  # events that are read at once
+MOST_RECORDS = 20_000  # kept here; beyond, the older ones are thinned (the store keeps all)
+NEWEST = 5_000  # of which none is left out
 _OBSERVED = ("best", "regret", "predicted_mean", "predicted_std")
 
 
@@ -23,6 +27,7 @@ class Buffer:
         self.by_hand = by_hand
         self.seq = 0
         self.revision = -1
+        self.records = 0  # read so far, those thinned away since included
         self.newest: float | None = None  # time of the latest observation or metric
         self._lock = threading.Lock()
         self._space: dict[str, Any] | None = None
@@ -35,8 +40,7 @@ class Buffer:
         """Read what is new."""
         with self._lock:
             if not self.by_hand:
-                new = self.store.events(self.run_id, since=self.seq, kind=("observation", "metric"))
-                self._take(new)
+                self._read_events()
             if self.study is not None:
                 self._space = self._space or self.store.study(self.study)
                 for trial in self.store.trials_since(self.study, self.revision):
@@ -80,6 +84,16 @@ class Buffer:
             found = self._steps if upto is None else self._steps[self._steps["seq"] <= upto]
         return found.drop(columns="seq")
 
+    def _read_events(self) -> None:
+        while len(
+            new := self.store.events(
+                self.run_id, since=self.seq, kind=("observation", "metric"), limit=CHUNK
+            )
+        ):
+            self._take(new)
+            if len(new) < CHUNK:
+                return
+
     def _take(self, new: Sequence[Event]) -> None:
         if not new:
             return
@@ -98,6 +112,9 @@ class Buffer:
             )
             rows = rows.apply(_numbers)
             self._steps = rows if self._steps.empty else pd.concat([self._steps, rows])
+            self.records += len(records)
+            if len(self._steps) > MOST_RECORDS:
+                self._steps = _thinned(self._steps)
             self._steps = self._steps.reset_index(drop=True)
 
     def _trial_frame(self, upto: int | None) -> pd.DataFrame:
@@ -125,6 +142,14 @@ class Buffer:
     def _time_of(self, upto: int | None) -> float:
         shown = [o["time"] for o in self._observed.values() if upto is None or o["seq"] <= upto]
         return max(shown, default=0.0)
+
+
+def _thinned(rows: pd.DataFrame) -> pd.DataFrame:
+    """A third of the older records: the extremes and the last of every stretch of each number."""
+    older, newer = rows.iloc[:-NEWEST], rows.iloc[-NEWEST:]
+    skipped = ("seq", "step", "time", "cpu_seconds")
+    numbers = [name for name in older.select_dtypes("number").columns if name not in skipped]
+    return pd.concat([thin(older, "seq", numbers or ["seq"], len(older) // 3), newer])
 
 
 _ABSENT: dict[str, Any] = {

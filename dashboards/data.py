@@ -39,6 +39,7 @@ class RunData:
         posterior_steps: numbers of the trials whose belief is kept.
         posterior: the belief at the chosen step.
         diagnostic: the model's health at the chosen step.
+        records: bandit, rl: how many there are; of very many, `steps` holds only some.
         version: equal for equal content, so that a picture is made once for all who look.
     """
 
@@ -51,6 +52,7 @@ class RunData:
     posterior: Mapping[str, Any] | None
     diagnostic: Mapping[str, Any] | None
     version: tuple[Any, ...] | None = None
+    records: int = 0
 
 
 class Mark(NamedTuple):
@@ -180,6 +182,7 @@ def load(
         posterior_steps=kept,
         posterior=posterior,
         diagnostic=diagnostic,
+        records=buffer.records,
         version=(run_id, upto, *buffer.version, at, run["state"], run["steps"]),
     )
 

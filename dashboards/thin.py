@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-POINTS = 2_000
+POINTS = 1_000  # a picture is hardly a thousand pixels wide
 
 
 def thin(

@@ -142,7 +142,7 @@ def _show(card: Card, shown: Panels, key: str) -> None:
 
 def _draw(panel: tuple[Spec, Frames], name: str, key: str) -> None:
     spec, frames = copy.deepcopy(panel[0]), panel[1]  # Streamlit takes what it is given apart
-    named = {name_of(index): frame for index, frame in enumerate(frames)}
+    named = {name_of(i): frame.reset_index(drop=True) for i, frame in enumerate(frames)}
     st.vega_lite_chart(spec | {"datasets": named}, width="stretch", key=key, alt=name)
 
 

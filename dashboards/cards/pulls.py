@@ -1,7 +1,6 @@
 """Which arms a bandit pulls: shares over time for a few arms, counts for many."""
 
 import altair as alt
-import numpy as np
 import pandas as pd
 
 from dashboards.cards import marks
@@ -9,9 +8,9 @@ from dashboards.cards.card import Card
 from dashboards.cards.records import per_arm, step_axis
 from dashboards.data import RunData
 from dashboards.theme import BELIEF, CATEGORICAL
-from dashboards.thin import POINTS
 
 MOST_SHARES = 12
+STRETCHES = 40  # more of them would be noise
 MOST_BARS = 40
 _TINTS = ("#7FB8D8", "#EAAE7F", "#7FCEB9", "#E5BBD3", "#F2CF7F")  # of the palette, for arms 8 to 12
 
@@ -22,7 +21,7 @@ def card(data: RunData) -> Card:
     Raises:
         NotYet: no pulls are recorded yet.
     """
-    frame = per_arm(data, "pulls")
+    frame = per_arm(data, "pulls", most=STRETCHES)
     last = frame[frame["step"] == frame["step"].max()]
     ranked = last.sort_values("pulls", ascending=False, kind="stable")
     total = float(ranked["pulls"].sum())
@@ -64,11 +63,6 @@ def card(data: RunData) -> Card:
 def _stretches(frame: pd.DataFrame) -> pd.DataFrame:
     """Shares among the pulls between one drawn step and the next."""
     table = frame.pivot_table(index="step", columns="arm", values="pulls", aggfunc="last")
-    most = max(POINTS // table.shape[1] // 2, 2)
-    if len(table) > 60:  # a stretch of one record is noise
-        most = min(most, 60)
-    if len(table) > most:
-        table = table.iloc[np.unique(np.linspace(0, len(table) - 1, most).astype(int))]
     counts = table.diff().fillna(table)
     shares = counts.div(counts.sum(axis=1).where(lambda total: total > 0), axis=0)
     long = shares.reset_index().melt(id_vars="step", var_name="arm", value_name="share")
@@ -85,7 +79,7 @@ def _areas(data: RunData, frame: pd.DataFrame, ranked: list[int]) -> alt.Chart:
     colours = (*CATEGORICAL, *_TINTS)
     scale = alt.Scale(domain=in_order, range=list(colours[: len(in_order)]))
     return (
-        alt.Chart(frame.assign(place=frame["arm"].map(place)))
+        alt.Chart(frame.assign(place=frame["arm"].map(place).astype("int8")))
         .mark_area(stroke="white", strokeWidth=0.6, strokeOpacity=0.7)
         .encode(
             x=step_axis(data),

@@ -40,17 +40,25 @@ def step_axis(data: RunData, x: Along = "step") -> alt.X:
     return alt.X(f"{x}:Q", title=title, scale=alt.Scale(nice=False))
 
 
-def per_arm(data: RunData, name: str) -> pd.DataFrame:
+def per_arm(data: RunData, name: str, *, most: int = 1) -> pd.DataFrame:
     """A metric that is a list with one number per arm: columns step, arm, and the metric.
+
+    Args:
+        data: the run.
+        name: of the metric.
+        most: how many records, evenly spaced, the latest always among them.
 
     Raises:
         NotYet: nothing of the kind is recorded.
     """
     rows: list[dict[str, Any]] = []
     if name in data.steps:
-        for step, values in zip(data.steps["step"], data.steps[name], strict=True):
-            if isinstance(values, list):
-                rows += [{"step": step, "arm": a, name: value} for a, value in enumerate(values)]
+        listed = data.steps[[isinstance(values, list) for values in data.steps[name]]]
+        if len(listed) > most:
+            spread = np.linspace(len(listed) - 1, 0, most).round().astype(int)
+            listed = listed.iloc[np.unique(spread)]
+        for step, values in zip(listed["step"], listed[name], strict=True):
+            rows += [{"step": step, "arm": a, name: value} for a, value in enumerate(values)]
     if not rows:
         raise NotYet(f"The policy has reported no {name.replace('_', ' ')} per arm yet.")
     frame = pd.DataFrame(rows)

@@ -16,7 +16,8 @@ from dashboards.words import plain
 GOING_ON = ("queued", "running")
 SLOW = 5
 MAY_GO_ON = ("lost", "failed", "stopped", "interrupted")
-BELIEF_SECONDS, HISTORY_SECONDS = 2, 4  # a BO page holds a dozen pictures: not all each second
+PICTURE_SECONDS = 2  # at least; the numbers above them follow each second
+BELIEVED_SECONDS = 4  # of the history below a belief: a dozen pictures are too many for each time
 RANGES = ("all", "last 200", "last 50", "last 20")
 
 
@@ -46,14 +47,14 @@ def show() -> None:
     every = often if going_on else SLOW if state in MAY_GO_ON else None
     st.fragment(headline, run_every=every)(store, run_id, every, state)
     every = often if live and going_on else None
+    every = every and max(every, PICTURE_SECONDS)
     if item["kind"] == "bo":  # two parts, so that each is drawn quickly
-        every = every and max(every, BELIEF_SECONDS)
         st.fragment(_beliefs, run_every=every)(store, run_id, live)
-        every = every and max(every, HISTORY_SECONDS)
+        every = every and max(every, BELIEVED_SECONDS)
     st.fragment(_history, run_every=every)(store, run_id, live, shown)
     with st.container(border=True):
         st.markdown("**Notes**")
-        notes = st.fragment(actions.notes, run_every=2 if going_on else None)
+        notes = st.fragment(actions.notes, run_every=1 if going_on else None)
         if item["by_hand"]:
             st.caption("Notes belong to runs; this is a study by hand.")
         else:
