@@ -10,6 +10,8 @@ import time
 
 import pytest
 
+from apps.store import Store
+
 KEYS = {
     "run_id",
     "name",
@@ -291,3 +293,51 @@ def test_help_is_quick_and_loads_nothing_heavy(wald):
     assert ended.returncode == 0
     assert "Run one method on one problem" in ended.stdout
     assert wald().stdout == ended.stdout
+
+
+def test_a_run_keeps_what_it_believed_at_each_ask(wald):
+    run = wald.json("run", "bo", "--problem", "branin", "--budget", 9, "--seed", 2)
+    bare = wald.json(
+        "run", "bo", "--problem", "branin", "--budget", 9, "--seed", 2, "--snapshots", "every=0"
+    )
+    assert bare["digest"] == run["digest"]
+    store = Store.open(str(wald.folder / "wald.db"), create=False)
+    asked = store.steps_of(run["run_id"], "posterior")
+    assert asked  # not each: pictures may take a tenth of the time of the asks
+    last = asked[-1]
+    assert store.steps_of(bare["run_id"], "posterior") == []
+    assert store.steps_of(run["run_id"], "diagnostic") == list(range(asked[0], 9))
+    order = [(e.kind, e.step) for e in store.events(run["run_id"])]
+    assert order.index(("posterior", last)) < order.index(("observation", last))
+    told = store.event_at(run["run_id"], "posterior", last)
+    seen = store.event_at(run["run_id"], "observation", last)
+    assert told is not None
+    assert seen is not None
+    assert told.payload["data"] == last
+    assert seen.payload["predicted"]["mean"] == pytest.approx(
+        told.payload["next"]["mean"], rel=1e-3
+    )
+    store.engine.dispose()
+
+
+def test_replications_are_runs_of_their_own(wald):
+    rows = wald.json(
+        "run", "bo", "--problem", "branin", "--method", "sobol", "--budget", 3, "--seed", 4,
+        "--replications", 2, "--name", "twice",
+    )["rows"]  # fmt: skip
+    assert [(row["name"], row["seed"]) for row in rows] == [("twice-4", 4), ("twice-5", 5)]
+    queued = wald.json(
+        "submit", "bo", "--problem", "branin", "--method", "sobol", "--budget", 3, "--seed", 4
+    )
+    assert queued["state"] == "queued"
+    resumed = wald.json("resume", queued["run_id"])  # without a supervisor it starts at once
+    assert resumed["digest"] == rows[0]["digest"]
+    assert (
+        wald.json(
+            "stop",
+            wald.json("submit", "bo", "--problem", "branin", "--method", "sobol", "--budget", 3)[
+                "run_id"
+            ],
+        )["state"]
+        == "stopped"
+    )

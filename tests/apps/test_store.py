@@ -61,6 +61,41 @@ def test_a_stop_request_reaches_the_run_and_dies_with_a_resume(store):
     assert not store.beat("r")
 
 
+def test_resume_queues_what_has_ended_and_nothing_else(store):
+    store.request("r", "resume")
+    assert store.run("r").state == "running"
+    store.record("r", [], columns={"state": "failed"})
+    store.request("r", "resume")
+    assert store.run("r").state == "queued"
+    assert store.take_queued("r")
+    assert not store.take_queued("r")
+    store.record("r", [], columns={"state": "finished"})
+    store.request("r", "resume")
+    assert store.run("r").state == "finished"
+
+
+def test_events_are_found_by_kind_and_step(store):
+    store.record("r", [Event("posterior", 3, {"x": 1}), Event("metric", 3, {"x": 2})])
+    store.record("r", [Event("posterior", 5, {"x": 3}), Event("posterior", 3, {"x": 4})])
+    assert store.steps_of("r", "posterior") == [3, 5]
+    found = store.event_at("r", "posterior", 3)
+    assert found is not None
+    assert found.payload == {"x": 4}
+    assert store.event_at("r", "posterior", 4) is None
+    assert [e.kind for e in store.events("r", kind=("state", "metric"))] == ["state", "metric"]
+    assert [e.seq for e in store.events("r", since=1, limit=2)] == [2, 3]
+    assert store.last_seq("r") == 5
+    assert store.last_seq("other") == 0
+
+
+def test_published_rows_keep_their_order(store):
+    rows = [{"kind": "bo", "role": "method", "name": n, "options": []} for n in ("z", "a", "m")]
+    store.publish(rows)
+    assert store.published() == rows
+    store.publish(rows[:1])
+    assert store.published() == rows[:1]
+
+
 def test_specs_survive_json():
     assert RunSpec.from_json(SPEC.to_json()) == SPEC
     with pytest.raises(UsageError, match="JSON"):
@@ -90,6 +125,35 @@ def test_an_older_store_is_migrated_by_a_writer_and_refused_by_a_reader(tmp_path
         assert "colour" in columns
     migrated.engine.dispose()
     Store.open(path, create=False).engine.dispose()
+
+
+def test_a_store_of_version_1_becomes_one_of_version_2(tmp_path):
+    path = str(tmp_path / "s.db")
+    opened = Store.open(path, create=True)
+    opened.create_run("r", SPEC, {"wald": "0"})
+    with opened.engine.begin() as connection:  # as version 1 left it
+        for undo in (
+            "DROP TABLE supervisor",
+            "DROP TABLE published",
+            "DROP INDEX events_by_kind",
+            "ALTER TABLE runs DROP COLUMN queued",
+            "ALTER TABLE runs DROP COLUMN progress",
+            "UPDATE wald_version SET version = 1",
+        ):
+            connection.exec_driver_sql(undo)
+    opened.engine.dispose()
+    with pytest.raises(StoreError, match="wald doctor --migrate"):
+        Store.open(path, create=False)
+    migrated = Store.open(path, create=True)
+    row = migrated.run("r")
+    assert (row.spec, row.queued, row.progress) == (SPEC, None, {})
+    assert [event.kind for event in migrated.events("r")] == ["state"]
+    assert migrated.submit("q", SPEC)
+    assert migrated.supervisor() is None
+    assert migrated.published() == []
+    names = {index["name"] for index in sa.inspect(migrated.engine).get_indexes("events")}
+    assert "events_by_kind" in names
+    migrated.engine.dispose()
 
 
 def test_a_migration_that_fails_changes_nothing(tmp_path, monkeypatch):
