@@ -30,6 +30,7 @@ from dashboards.cards.card import Card, NotYet, Version, draw, made
 from dashboards.data import RunData
 from dashboards.words import plain
 
+WIDE = ("parameters", "parallel")  # many small pictures side by side
 Make = Callable[[], Card]
 Piece = tuple[str, str, Make]
 """Key, title and maker of a card."""
@@ -80,7 +81,7 @@ def comparing(runs: Sequence[RunData], specs: Mapping[str, RunSpec]) -> None:
 
 
 def grid(pieces: Sequence[Piece], version: Version) -> None:
-    """Two cards a row; a last one takes the whole width; those that cannot be drawn yet below."""
+    """Two cards a row, then those that want all of it; what cannot be drawn yet below."""
     ready: list[Piece] = []
     waiting: list[tuple[str, str]] = []
     for key, title, make in pieces:
@@ -91,8 +92,10 @@ def grid(pieces: Sequence[Piece], version: Version) -> None:
             waiting.append((title, str(missing)))
         except Exception:  # noqa: BLE001 - `draw` meets it again and shows it in the card's frame
             ready.append((key, title, make))
-    for start in range(0, len(ready), 2):
-        row = ready[start : start + 2]
+    narrow = [piece for piece in ready if piece[0] not in WIDE]
+    rows = [narrow[start : start + 2] for start in range(0, len(narrow), 2)]
+    rows += [[piece] for piece in ready if piece[0] in WIDE]
+    for row in rows:
         columns = st.columns(2) if len(row) == 2 else [st.container()]
         for column, (key, title, make) in zip(columns, row, strict=True):
             with column:

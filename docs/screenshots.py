@@ -41,6 +41,7 @@ def main() -> None:
                 wait_for(lambda: store.steps_of("live", "posterior"), "the model's first view")
                 wait_for(lambda: store.published(), "the catalog")
             pages = {
+                "first-look": "run?run=live",
                 "overview": "overview",
                 "run-live": "run?run=live",
                 "run-branin": f"run?run={ids['branin'][0]}",
@@ -71,9 +72,11 @@ def _picture(chrome: Any, url: str, scheme: str, file: Path) -> None:
         page.wait_for_timeout(500)
         now = charts(page) + page.locator('[data-testid="stDataFrame"]').count()
         drawn, still = now, still + 1 if now == drawn else 0
-    tall = page.evaluate(
-        """() => Math.max(...[...document.querySelectorAll('*')].map(e => e.scrollHeight))"""
-    )
+    tall = 1_260  # what the README shows: the top of the page
+    if not file.name.startswith("first-look"):
+        tall = page.evaluate(
+            """() => Math.max(...[...document.querySelectorAll('*')].map(e => e.scrollHeight))"""
+        )
     page.set_viewport_size({"width": WIDTH, "height": min(max(int(tall), HEIGHT), 6_000)})
     page.wait_for_timeout(1_500)
     page.screenshot(path=str(file))
