@@ -578,6 +578,16 @@ class Store:
             found = connection.execute(sa.select(published.c.row).order_by(published.c.position))
             return [json.loads(text) for text in found.scalars()]
 
+    def file_id(self) -> tuple[int, int] | None:
+        """What tells the store's file from another one in its place; None where there is none."""
+        database = self.engine.url.database
+        if self.engine.url.get_backend_name() != "sqlite" or not database:
+            return None
+        with contextlib.suppress(OSError):
+            found = Path(database).stat()
+            return found.st_dev, found.st_ino
+        return None
+
     def facts(self) -> dict[str, Any]:
         """Size of the store, and counts of runs and events."""
         database = self.engine.url.database

@@ -19,6 +19,7 @@ from typing import Any
 
 from apps.store import RunRow, Store, current_state
 from bo.trial_log import local_process
+from surrogates.errors import StoreError
 
 TICK_SECONDS = 0.2
 BEAT_SECONDS = 1.0
@@ -45,6 +46,7 @@ class Supervisor:
         self.signalled: dict[str, int] = {}
         self.publishing: subprocess.Popen[bytes] | None = None
         self.last_beat = 0.0
+        self.file = store.file_id()
 
     def publish(self) -> None:
         """Begin to write the catalog into the store, in a process of its own."""
@@ -53,9 +55,19 @@ class Supervisor:
         )
 
     def tick(self) -> None:
-        """Look once, and do what is due. Raises `TakenOver` where another one supervises."""
+        """Look once, and do what is due.
+
+        Raises:
+            TakenOver: another one supervises.
+            StoreError: the store's file is gone or another one.
+        """
         now = time.time()
         if now - self.last_beat >= BEAT_SECONDS:
+            if self.store.file_id() != self.file:
+                raise StoreError(
+                    f"expected the store {self.store.url}, got none, or another file in its place; "
+                    "runs that were queued in it are gone; start `wald up` anew"
+                )
             self.store.beat_supervisor(cuda=self.cuda)
             self.last_beat = now
         self._read_published()

@@ -53,8 +53,8 @@ def show_list(listed: Mapping[str, Any]) -> None:
     rows = [
         {
             "run": run["run_id"],
-            "name": run["name"] if run["name"] != run["run_id"] else "",
-            "problem": run["problem"] or "-",
+            "name": _short(run["name"]) if run["name"] != run["run_id"] else "",
+            "problem": _short(run["problem"] or "-"),
             "method": run["method"],
             "seed": str(run["seed"]),
             "state": run["state"],
@@ -195,6 +195,11 @@ def _draw(
         cells = [Text(row[name], style=_STYLES.get(row[name], "")) for name in columns]
         table.add_row(*cells)
     console.print(table)
+
+
+def _short(text: str, longest: int = 40) -> str:
+    """A name that leaves room for the other columns."""
+    return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
 def _range(low: float | None, high: float | None) -> str:

@@ -23,7 +23,7 @@ from typing import Any
 from apps.store import Store, TakenOver
 from apps.supervisor import TICK_SECONDS, Supervisor, python
 from bo.trial_log import is_missing, store_url
-from surrogates.errors import UsageError
+from surrogates.errors import StoreError, UsageError
 
 ADDRESS = "127.0.0.1"
 HOSTS = ("127.0.0.1", "localhost")
@@ -84,8 +84,9 @@ def up(store: str, *, port: int, workers: int, show: Callable[[Mapping[str, Any]
         return 1
     finally:
         server.close()
-        supervisor.close()
-        _tell_who_goes_on(opened)
+        with contextlib.suppress(StoreError):  # it may be what ended this
+            supervisor.close()
+            _tell_who_goes_on(opened)
 
 
 class Server:

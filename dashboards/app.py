@@ -15,7 +15,7 @@ from dashboards.words import plain
 
 def main() -> None:
     """Navigation, then the banner, then the page."""
-    st.set_page_config(page_title="wald", page_icon=":material/landscape:", layout="wide")
+    st.set_page_config(page_title="wald", layout="wide")
     home = st.Page(_home, title="wald", default=True, visibility="hidden")
     page = st.navigation(
         [
@@ -95,7 +95,7 @@ def _no_store(told: str) -> None:
         st.rerun()
     st.header("No store to show")
     st.error(plain(told, 1000), icon=":material/error:")
-    st.write("A first run makes a store; for example, three methods on the Branin function:")
+    st.write("A first run makes a store; for example:")
     st.code(f"wald run bo --problem branin --store {store_url()}", language=None)
     st.caption("This page looks again every 5 s.")
 

@@ -59,7 +59,8 @@ class Buffer:
     def parameters(self) -> dict[str, dict[str, Any]]:
         """The space, without its constraints."""
         found = {} if self._space is None else self._space["space"]
-        return {name: table for name, table in found.items() if isinstance(table, dict)}
+        # `candidates`, the pool of a table, stands beside the parameters and has no type.
+        return {n: t for n, t in found.items() if isinstance(t, dict) and "type" in t}
 
     @property
     def version(self) -> tuple[int, int]:

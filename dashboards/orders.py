@@ -19,7 +19,7 @@ MOST_SEEDS = 50
 MOST_DIMENSIONS = 200
 LARGEST_SEED = 2**53 - 1  # what a browser can hold exactly
 LONGEST = 200
-LONGEST_NAME = 100
+LONGEST_NAME = 190  # of the 200 of a run's name; -SEED may be added
 HIDDEN_OPTIONS = ("device",)
 """Options that another field of the form stands for."""
 

@@ -98,6 +98,8 @@ def plain(text: Any, longest: int = 300) -> str:
     """Text of a user or of an error, as one line that markdown leaves alone."""
     line = " ".join(str(text).split())
     line = line if len(line) <= longest else line[: longest - 1] + "…"
+    for link in ("://", "www."):  # an invisible joiner keeps an address from becoming a link
+        line = line.replace(link, f"{link[0]}\u2060{link[1:]}")
     return "".join(f"\\{c}" if c in "\\`*_{}[]<>()#+-.!|$~:^" else c for c in line)
 
 

@@ -24,8 +24,10 @@ def belief_of(data: RunData) -> Mapping[str, Any]:
     )
     if data.posterior_steps:
         raise NotYet("No belief is kept at this step; choose another one.")
+    ended = data.run.get("state") in ("finished", "failed", "stopped", "interrupted")
+    kept = "was kept" if ended else "is kept yet"
     raise NotYet(
-        f"No belief is kept yet: {marks.counted(finished, 'trial')} done. A model-based method"
+        f"No belief {kept}: {marks.counted(finished, 'trial')} done. A model-based method"
         " draws its initial design first and believes something after that; random, sobol and ax"
         " keep no belief."
     )

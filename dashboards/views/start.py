@@ -112,7 +112,6 @@ def _fields(offered: orders.Offer) -> dict[str, Any]:
         "Name",
         key="name",
         bind="query-params",
-        max_chars=orders.LONGEST_NAME,
         placeholder="none",
         help="To find the run by; with several seeds, -SEED is added",
     )

@@ -172,3 +172,15 @@ def test_what_is_killed_comes_back_and_the_others_go_on(up, wald):
     assert [event.seq for event in events] == list(range(1, len(events) + 1))
     steps = [event.step for event in events if event.kind == "metric"]
     assert steps == sorted(set(steps))
+
+
+def test_a_store_that_is_deleted_ends_it_in_one_line(up, tmp_path):
+    started = up()
+    for file in tmp_path.glob("wald.db*"):
+        file.unlink()
+    started.process.wait(timeout=60)
+    told = started.close()
+    assert started.process.returncode == 2
+    assert told.count("\n") == 1
+    assert "expected the store" in told
+    wait_for(lambda: not answers(started.port), "the page to end")

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+import bo
 from apps.spec import RunSpec
 from apps.store import Store, events
 from dashboards.buffer import CHUNK, MOST_RECORDS, NEWEST, Buffer
@@ -60,3 +61,18 @@ def test_it_reads_only_what_is_new_whatever_the_chunks(store):
     buffer.refresh()
     assert list(buffer.steps(None)["step"]) == list(range(1, CHUNK + 4))
     assert list(buffer.steps(CHUNK - 5)["step"]) == list(range(1, CHUNK - 5))
+
+
+def test_a_pool_of_candidates_is_no_parameter(tmp_path):
+    url = f"sqlite:///{tmp_path / 'pool.db'}"
+    rows = [{"x": 0.1 * i, "act": act} for i in range(5) for act in ("tanh", "relu")]
+    space = bo.Space({"x": bo.real(0, 1), "act": bo.choice("tanh", "relu")}, candidates=rows)
+    study = bo.Study(space, "maximize y", name="pool", store=url, method="sobol", seed=0)
+    study.run(lambda p: p["x"], 4, callback=lambda trial: None)
+    opened = Store.open(url, create=False)
+    buffer = Buffer(opened, "pool", "pool", by_hand=True)
+    buffer.refresh()
+    assert list(buffer.parameters) == ["x", "act"]
+    assert {"p.x", "p.act"} <= set(buffer.trials(None).columns)
+    assert not any("candidates" in name for name in buffer.trials(None).columns)
+    opened.engine.dispose()
