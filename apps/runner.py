@@ -191,6 +191,8 @@ class _Run:
         self.stop_asked = False
         self.interrupted = False
         self.taken_over = False
+        self.store_gone = False
+        self.file = store.file_id()
         self.over = threading.Event()
         self.progress = _Progress(row.progress)
 
@@ -205,6 +207,8 @@ class _Run:
         """Raise where somebody wants the run to end; called between steps."""
         if self.interrupted:
             raise KeyboardInterrupt
+        if self.store_gone:
+            raise StoreError(f"the store {self.store.url} was deleted or replaced; the run ends")
         if self.taken_over:
             raise TakenOver("another process drives this run by now; nothing more is done here")
         if self.stop_asked:
@@ -258,6 +262,7 @@ class _Run:
 
     def _beat(self) -> None:
         while not self.over.wait(BEAT_SECONDS):
+            self.store_gone = self.store_gone or self.store.file_id() != self.file
             try:
                 self.stop_asked = self.store.beat(self.row.run_id) or self.stop_asked
             except TakenOver:

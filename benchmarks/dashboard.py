@@ -28,7 +28,7 @@ from typing import Any
 
 from apps.events import Event
 from apps.spec import RunSpec
-from apps.store import Store, events as events_table
+from apps.store import Store, current_state, events as events_table
 from apps.summary import summarise_record, summarise_trials
 from benchmarks.browsing import (
     Up,
@@ -71,6 +71,7 @@ def run(*, quick: bool) -> Report:
             samples += _two_viewers(chrome, up, repeats=1 if quick else 3)
             samples += _healing(chrome, up, repeats=1 if quick else 3)
             samples += _endurance(chrome, up, minutes=2 if quick else 60)
+            _stop_all(folder)
         samples += _peer(chrome, folder, repeats=2 if quick else 5)
     settings = {"study": f"{TRIALS} trials, {len(PARAMETERS)} parameters", "page": "study, default"}
     return Report(
@@ -377,6 +378,21 @@ def _submit(folder: Path, run_id: str) -> None:
         store.submit(run_id, RunSpec("bandit", "bernoulli", "ts-beta", 1, 500_000_000))
 
 
+def _stop_all(folder: Path) -> None:
+    """Workers outlive `wald up`; they must not outlive the benchmark."""
+    with opened(folder) as store:
+        for row in store.runs_in(("queued", "running")):
+            store.request(row.run_id, "stop")
+        wait_for(lambda: not _living(store), "the workers to end")
+
+
+def _living(store: Store) -> bool:
+    """Whether a worker still drives a run (the histories are `running` without one)."""
+    ours = f":{os.getpid()}"
+    rows = store.runs_in(("running",))
+    return any(current_state(r) == "running" and not str(r.owner).endswith(ours) for r in rows)
+
+
 def _shows(page: Any, text: str) -> bool:
     return bool(page.evaluate("text => document.body.innerText.includes(text)", text))
 
@@ -385,7 +401,7 @@ def _two_viewers(chrome: Any, up: Up, *, repeats: int) -> list[Sample]:
     say("two viewers")
     samples: list[Sample] = []
     for repeat in range(repeats):
-        run_id = f"stopped-{repeat}"
+        run_id = f"ended-{repeat}"
         _submit(up.folder, run_id)
         a, b = (_open(chrome, f"{up.url}/run?run={run_id}")[0] for _ in range(2))
         for page in (a, b):

@@ -215,3 +215,13 @@ def test_only_the_process_that_drives_a_run_writes_to_it(store):
     with pytest.raises(TakenOver):
         store.record("a", [], columns={"state": "finished"}, driving=True)
     assert store.run("a").state == "running"
+
+
+def test_a_run_whose_store_is_deleted_ends(store, supervise, tmp_path):
+    store.submit("a", LONG)
+    supervisor = supervise()
+    until(supervisor, lambda: store.last_step("a", "metric") >= 100)
+    child = supervisor.children["a"]
+    for file in tmp_path.glob("s.db*"):
+        file.unlink()
+    assert child.wait(timeout=PATIENCE) == 1
