@@ -6,6 +6,7 @@ environment variable WALD_CHROMIUM names. Nothing is downloaded.
 """
 
 import contextlib
+import http.client
 import json
 import os
 import shutil
@@ -114,6 +115,32 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def answers(port: int) -> bool:
+    """Whether a server of pages is healthy."""
+    try:
+        return ask(port, "GET", "/_stcore/health") == 200
+    except OSError:
+        return False
+
+
+def ask(port: int, method: str, path: str, **headers: str) -> int:
+    """The status of an HTTP request to a server on this machine."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request(method, path, headers=headers)
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def handshake(port: int, host: str, origin: str) -> int:
+    """The status that opening the page's WebSocket gets: 101 where it is let in."""
+    headers = {"Host": host, "Origin": f"http://{origin}", "Connection": "Upgrade"}
+    headers |= {"Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+    headers |= {"Sec-WebSocket-Key": "x3JJHMbDL1EzLkh9GBhXDw=="}
+    return ask(port, "GET", "/_stcore/stream", **headers)
 
 
 def wait_for(

@@ -1,6 +1,5 @@
 """`wald up`: closed by default, one per store, and nothing that dies takes anything with it."""
 
-import http.client
 import os
 import signal
 import socket
@@ -9,38 +8,9 @@ from pathlib import Path
 import pytest
 
 from apps.store import current_state
-from benchmarks.browsing import Up, opened, wait_for
+from benchmarks.browsing import Up, answers, ask, handshake, opened, wait_for
 
 pytestmark = pytest.mark.network
-
-
-def answers(port):
-    try:
-        return ask(port, "GET", "/_stcore/health") == 200
-    except OSError:
-        return False
-
-
-def ask(port, method, path, **headers):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    try:
-        connection.request(method, path, headers=headers)
-        return connection.getresponse().status
-    finally:
-        connection.close()
-
-
-def handshake(port, host, origin):
-    return ask(
-        port,
-        "GET",
-        "/_stcore/stream",
-        Host=host,
-        Origin=f"http://{origin}",
-        Connection="Upgrade",
-        Upgrade="websocket",
-        **{"Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "x3JJHMbDL1EzLkh9GBhXDw=="},
-    )
 
 
 def gone(process):

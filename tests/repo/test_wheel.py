@@ -2,12 +2,15 @@
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
+
+from benchmarks.browsing import answers, free_port, handshake, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = {"surrogates", "bo", "rl", "apps", "dashboards"}
@@ -70,6 +73,33 @@ def test_packages_come_from_where_it_was_installed(target: Path, tmp_path: Path)
     files = run("-c", code, cwd=tmp_path, PYTHONPATH=str(target)).splitlines()
     assert len(files) == len(PACKAGES)
     assert all(Path(file).is_relative_to(target) for file in files), files
+
+
+@pytest.mark.network
+def test_pages_are_closed_by_the_settings_that_are_shipped(target: Path, tmp_path: Path) -> None:
+    port = free_port()
+    page = target / "dashboards" / "app.py"
+    words = ["-P", "-m", "streamlit", "run", str(page), "--server.port", str(port)]
+    quiet = subprocess.DEVNULL
+    process = subprocess.Popen(
+        [sys.executable, *words],  # no other flag: what holds comes from the wheel
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(target)},
+        stdout=quiet,
+        stderr=quiet,
+    )
+    try:
+        wait_for(lambda: answers(port), "the page")
+        local = f"127.0.0.1:{port}"
+        assert handshake(port, local, local) == 101
+        assert handshake(port, "evil.example", "evil.example") == 403
+        assert handshake(port, local, "evil.example") == 403
+        with socket.socket() as probe, pytest.raises(OSError, match="refused"):
+            probe.connect(("127.0.0.2", port))  # it would answer there if it listened everywhere
+        assert list(tmp_path.iterdir()) == []
+    finally:
+        process.terminate()
+        process.wait()
 
 
 @pytest.mark.parametrize("flag", ["--help", "--version"])
