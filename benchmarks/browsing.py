@@ -172,6 +172,14 @@ def metric(page: Any, label: str) -> str | None:
     )
 
 
+def state(page: Any) -> str:
+    """The state of the run on a Run page, from its badge; empty while it is not there."""
+    return page.evaluate(
+        """() => { const badge = document.querySelector('.stMarkdownBadge');
+                   return badge ? badge.innerText.trim().split(/\\s+/).pop() : ''; }"""
+    )
+
+
 def charts(page: Any) -> int:
     """How many charts are drawn."""
     return page.evaluate(

@@ -38,6 +38,7 @@ from benchmarks.browsing import (
     metric,
     opened,
     resident_bytes,
+    state,
     wait_for,
 )
 from benchmarks.harness import Claim, Peer, Report, say, version_of
@@ -414,7 +415,7 @@ def _two_viewers(chrome: Any, up: Up, *, repeats: int) -> list[Sample]:
         samples.append(_sample("note", time.monotonic() - began, repeat=repeat))
         began = time.monotonic()
         a.get_by_test_id("stButton").get_by_role("button", name="Stop").click()
-        wait_for(lambda b=b: _shows(b, "stopped"), "the stop in the other browser")
+        wait_for(lambda b=b: state(b) == "stopped", "the stop in the other browser")
         samples.append(_sample("stop", time.monotonic() - began, repeat=repeat))
         a.context.close()
         b.context.close()
@@ -443,7 +444,7 @@ def _healing(chrome: Any, up: Up, *, repeats: int) -> list[Sample]:
             worker = int((store.run(run_id).owner or "").rpartition(":")[2])
         began = time.monotonic()
         os.kill(worker, signal.SIGKILL)
-        wait_for(lambda page=page: _shows(page, "lost"), "the word lost")
+        wait_for(lambda page=page: state(page) == "lost", "the word lost")
         samples.append(_sample("lost", time.monotonic() - began, repeat=repeat))
         page.context.close()
     return samples

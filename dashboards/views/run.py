@@ -44,7 +44,8 @@ def show() -> None:
         actions.downloads(store, run_id, by_hand=item["by_hand"])
     size = buffer_of(store, run_id).size()
     often = SLOW if item["by_hand"] else pace(size)  # by hand, somebody is to come back
-    every = often if going_on else SLOW if state in MAY_GO_ON else None
+    often_read = SLOW if item["by_hand"] else 1  # one row, whatever the length of the run
+    every = often_read if going_on else SLOW if state in MAY_GO_ON else None
     st.fragment(headline, run_every=every)(store, run_id, every, state)
     every = often if live and going_on else None
     every = every and max(every, PICTURE_SECONDS)
