@@ -451,12 +451,6 @@ class Store:
         with self._reading() as connection:
             return list(connection.execute(statement).scalars())
 
-    def last_seq(self, run_id: str) -> int:
-        """The number of the run's latest event; 0 where it has none."""
-        statement = sa.select(sa.func.max(events.c.seq)).where(events.c.run_id == run_id)
-        with self._reading() as connection:
-            return connection.execute(statement).scalar_one_or_none() or 0
-
     def last_step(self, run_id: str, kind: str) -> int:
         """The highest step among the events of a kind; -1 where there is none."""
         statement = sa.select(sa.func.max(events.c.step)).where(

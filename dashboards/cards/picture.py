@@ -40,10 +40,6 @@ class Picture:
         self.parts = list(parts)
         self.properties = properties
 
-    def to_dict(self) -> Spec:
-        """A whole specification of Vega-Lite, its data as named datasets."""
-        return whole(self)
-
 
 Part = alt.Chart | Picture
 

@@ -84,8 +84,6 @@ def test_events_are_found_by_kind_and_step(store):
     assert store.event_at("r", "posterior", 4) is None
     assert [e.kind for e in store.events("r", kind=("state", "metric"))] == ["state", "metric"]
     assert [e.seq for e in store.events("r", since=1, limit=2)] == [2, 3]
-    assert store.last_seq("r") == 5
-    assert store.last_seq("other") == 0
 
 
 def test_published_rows_keep_their_order(store):

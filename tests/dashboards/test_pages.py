@@ -78,7 +78,7 @@ def test_overview_reads_all_runs_with_one_query(store: Store, monkeypatch: pytes
     asked: list[str] = []
     rows = Store.runs
     monkeypatch.setattr(Store, "runs", lambda self: asked.append("runs") or rows(self))
-    for name in ("run", "events", "trials", "last_seq"):
+    for name in ("run", "events", "trials"):
         monkeypatch.setattr(Store, name, lambda *_, **__: pytest.fail("one query more per run"))
     monkeypatch.setenv("WALD_STORE", store.url)
     monkeypatch.setattr(data, "_by_hand", lambda *_: {"created": 0.0})
