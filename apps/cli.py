@@ -229,6 +229,25 @@ def stop(run: RunArgument, store: StoreOption = DEFAULT_STORE, as_json: JsonOpti
 
 
 @app.command()
+def snapshot(
+    run: RunArgument,
+    axes: Annotated[
+        tuple[str, str] | None,
+        typer.Option("--axes", help="The two parameters of the map.", metavar="X Y"),
+    ] = None,
+    step: Annotated[
+        int | None, typer.Option("--step", help="Of the trial it chose; the newest where none.")
+    ] = None,
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """Draw what a bo run believed at one ask, for its page: other axes, or long ago."""
+    opened = _open(store, writing=True)
+    told = _load("apps.draw:draw")(opened, run, axes=axes, step=step)
+    _show(told, as_json, "show_line")
+
+
+@app.command()
 def compare(
     runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Ids or names of runs.")],
     store: StoreOption = DEFAULT_STORE,

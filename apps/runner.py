@@ -39,6 +39,7 @@ from apps.summary import run_object, summarise_record, summarise_trials
 from bo import metrics
 from bo.contract import Problem, Trial
 from bo.methods import make_problem, make_strategy
+from bo.space import Space
 from bo.study import Study
 from rl import loop as rl_loop
 from rl.contract import Record
@@ -126,7 +127,7 @@ def start(spec: RunSpec, store: Store, *, problem: Problem | None, queue: bool =
                 told = difference or f"{row.run_id} is running"
                 raise UsageError(f"the name {spec.name!r} is taken: {told}; choose another --name")
     if problem is not None and spec.name is not None:
-        _open_study(spec, store, problem, spec.name)  # refuses another space or goal
+        open_study(spec, store, problem, spec.name)  # refuses another space or goal
     run_id = f"{spec.kind}-{secrets.token_hex(4)}"
     if queue:
         store.submit(run_id, spec)
@@ -303,7 +304,7 @@ class _Progress:
 def _drive_bo(run: _Run, problem: Problem | None) -> None:
     assert problem is not None
     spec, store, run_id = run.spec, run.store, run.row.run_id
-    study = _open_study(spec, store, problem, run.row.study or run_id)
+    study = open_study(spec, store, problem, run.row.study or run_id)
     note = study.strategy.note or problem.note
     earlier = store.events(run_id, kind=("observation", "posterior"))
     told = {event.step for event in earlier if event.kind == "observation"}
@@ -315,8 +316,9 @@ def _drive_bo(run: _Run, problem: Problem | None) -> None:
 
     def summary() -> dict[str, Any]:
         made = summarise_trials(study.goal, study.trials, problem.optimum)
-        if note is not None:
-            made["diagnostics"]["note"] = note
+        told = [note, _used_up(problem.space, study.trials, spec.budget)]
+        if any(told):
+            made["diagnostics"]["note"] = "; ".join(filter(None, told))
         return made
 
     steps_done = 0
@@ -350,6 +352,13 @@ def _drive_bo(run: _Run, problem: Problem | None) -> None:
         run.record([], summary())
 
 
+def _used_up(space: Space, trials: Sequence[Trial], budget: int) -> str | None:
+    """Why a run ends before its budget, where a pool has no more candidates."""
+    if space.pool is None or len(trials) >= budget or len(trials) < len(space.pool.rows):
+        return None
+    return f"all {len(trials)} candidates are tried: the budget of {budget} is not used up"
+
+
 def objective_of(problem: Problem) -> Callable[[Any, Any], Any]:
     """The problem as an objective `f(parameters, trial)`."""
     evaluate = problem.evaluate
@@ -360,7 +369,8 @@ def objective_of(problem: Problem) -> Callable[[Any, Any], Any]:
     return objective
 
 
-def _open_study(spec: RunSpec, store: Store, problem: Problem, name: str) -> Study:
+def open_study(spec: RunSpec, store: Store, problem: Problem, name: str) -> Study:
+    """The study of a run. Raises `UsageError`: one of that name has another space or goal."""
     return Study(
         problem.space,
         problem.goal,

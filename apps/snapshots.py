@@ -42,7 +42,7 @@ class Snapshots:
         last: int | None = None
         for event in earlier:
             if event.kind == "posterior" and event.step is not None:
-                last = event.step
+                last = max(event.step, -1 if last is None else last)  # some are drawn later
                 self._remember(event.step, event.payload)
             elif event.payload.get("predicted") is not None:
                 told = event.payload["predicted"]

@@ -2,7 +2,7 @@
 
     runs        one row per run: what was asked, its state, its latest summary
     events      keyed (run_id, seq), never changed
-    requests    rows that ask something of a run, such as to stop
+    requests    rows that ask something of a run: to stop, to draw what it believed
     supervisor  one row: who starts queued runs, where the pages are
     published   the catalog with its options, for the pages, which import no method
 
@@ -428,17 +428,13 @@ class Store:
             ordered = statement.order_by(events.c.seq).limit(limit)
             return [_event(row) for row in connection.execute(ordered)]
 
-    def event_at(self, run_id: str, kind: str, step: int) -> Event | None:
-        """The latest event of a kind at a step, or None."""
-        statement = (
-            sa.select(events)
-            .where(events.c.run_id == run_id, events.c.kind == kind, events.c.step == step)
-            .order_by(sa.desc(events.c.seq))
-            .limit(1)
+    def events_at(self, run_id: str, kind: str, step: int) -> list[Event]:
+        """The events of a kind at a step, in order."""
+        statement = sa.select(events).where(
+            events.c.run_id == run_id, events.c.kind == kind, events.c.step == step
         )
         with self._reading() as connection:
-            row = connection.execute(statement).first()
-        return None if row is None else _event(row)
+            return [_event(row) for row in connection.execute(statement.order_by(events.c.seq))]
 
     def steps_of(self, run_id: str, kind: str) -> list[int]:
         """The distinct steps at which a run has events of a kind, in order."""
@@ -464,6 +460,7 @@ class Store:
         """Ask something of a run; returns the request's id.
 
         `stop` ends a queued run here and now. `resume` queues a run that has ended or is lost.
+        `snapshot` wants the belief of an ask drawn: its `step`, and the map's two `axes`.
         """
         now = time.time()
         with self._writing() as connection:
@@ -497,6 +494,30 @@ class Store:
         )
         with self._reading() as connection:
             return {row.run_id: row.first for row in connection.execute(statement)}
+
+    def asked(self, run_id: str, kind: str) -> list[tuple[int, dict[str, Any]]]:
+        """What is still asked of a run: id and payload of each request, the oldest first."""
+        statement = (
+            sa.select(requests.c.id, requests.c.payload)
+            .where(
+                requests.c.run_id == run_id,
+                requests.c.kind == kind,
+                requests.c.handled.is_(None),
+            )
+            .order_by(requests.c.id)
+        )
+        with self._reading() as connection:
+            found = connection.execute(statement).all()
+        return [(row.id, json.loads(row.payload)) for row in found]
+
+    def answer(self, request: int, run_id: str, new: Sequence[Event]) -> None:
+        """Append what a request led to, and be done with it."""
+        now = time.time()
+        with self._writing() as connection:
+            _append(connection, run_id, new, now)
+            connection.execute(
+                requests.update().where(requests.c.id == request).values(handled=now)
+            )
 
     # The supervisor, the catalog for the pages, and facts about the store
 
@@ -668,9 +689,14 @@ def _change_run(
 
 
 def _handle_requests(connection: sa.Connection, run_id: str, now: float) -> None:
+    """What is asked of a run's process is done with: that one is gone, or not there yet."""
     connection.execute(
         requests.update()
-        .where(requests.c.run_id == run_id, requests.c.handled.is_(None))
+        .where(
+            requests.c.run_id == run_id,
+            requests.c.kind != "snapshot",
+            requests.c.handled.is_(None),
+        )
         .values(handled=now)
     )
 

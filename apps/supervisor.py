@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from apps.events import Event
 from apps.store import RunRow, Store, current_state
 from bo.trial_log import local_process
 from surrogates.errors import StoreError
@@ -45,6 +46,7 @@ class Supervisor:
         self.attempts: dict[str, int] = {}
         self.signalled: dict[str, int] = {}
         self.publishing: subprocess.Popen[bytes] | None = None
+        self.drawing: tuple[str, subprocess.Popen[bytes]] | None = None
         self.last_beat = 0.0
         self.file = store.file_id()
 
@@ -76,12 +78,16 @@ class Supervisor:
         for run_id, asked in self.store.open_requests("stop").items():
             self._stop(rows.get(run_id), run_id, now - asked)
         self._start(rows)
+        self._draw()
 
     def close(self) -> None:
         """Leave; the workers go on."""
         if self.publishing is not None:
             self.publishing.kill()
             self.publishing.communicate()
+        if self.drawing is not None:
+            self.drawing[1].kill()
+            self.drawing[1].wait()
         self.store.leave_supervisor()
 
     def _read_published(self) -> None:
@@ -126,7 +132,7 @@ class Supervisor:
                 return
             if row.run_id in active or (gpu_taken and self._on_gpu(row)):
                 continue
-            self.children[row.run_id] = self._spawn(row.run_id)
+            self.children[row.run_id] = self._spawn("apps.worker", row.run_id)
             active.add(row.run_id)
             gpu_taken = gpu_taken or self._on_gpu(row)
 
@@ -134,11 +140,29 @@ class Supervisor:
         device = row.spec.device
         return self.cuda and (device == "cuda" or (device == "auto" and row.kind == "rl"))
 
-    def _spawn(self, run_id: str) -> "subprocess.Popen[bytes]":
+    def _spawn(self, module: str, run_id: str) -> "subprocess.Popen[bytes]":
         log = self._log(run_id)
         log.parent.mkdir(parents=True, exist_ok=True)
         with open(log, "ab") as out:
-            return python("apps.worker", "--store", self.store.url, run_id, out=out, err=out)
+            return python(module, "--store", self.store.url, run_id, out=out, err=out)
+
+    def _draw(self) -> None:
+        """Have beliefs drawn that pages ask for, one process at a time, whatever the run's state.
+
+        A process that dies leaves its requests unanswered: they are given up, not tried for ever.
+        """
+        asked = self.store.open_requests("snapshot")
+        if self.drawing is not None:
+            run_id, child = self.drawing
+            if child.poll() is None:
+                return
+            self.drawing = None
+            for request, _ in self.store.asked(run_id, "snapshot") if child.returncode else ():
+                why = f"its process ended with {child.returncode}; see {self._log(run_id)}"
+                self.store.answer(request, run_id, [Event("log", None, {"not_drawn": why})])
+        elif asked:
+            run_id = min(asked, key=lambda each: asked[each])
+            self.drawing = (run_id, self._spawn("apps.draw", run_id))
 
     def _log(self, run_id: str) -> Path:
         return self.store.artifacts(run_id) / "worker.log"

@@ -89,9 +89,11 @@ def downloads(store: Store, run_id: str, *, by_hand: bool) -> None:
         commanded(commands.show(run_id, store.url), "The numbers of this page, as JSON:")
 
 
-@calm
-def notes(store: Store, run_id: str) -> None:
-    """What people wrote beside the run; whoever looks can add to it."""
+def notes(store: Store, run_id: str | None) -> None:
+    """What people wrote beside the run; None for a study by hand, which keeps none."""
+    if run_id is None:
+        st.caption("Notes belong to runs; this is a study by hand.")
+        return
     logged = store.events(run_id, kind="log")
     written = [e for e in logged if isinstance(e.payload.get("note"), str)]
     now = max((e.time for e in logged), default=0.0)
@@ -100,6 +102,11 @@ def notes(store: Store, run_id: str) -> None:
         st.caption(ago(event.time, max(now, event.time)))
     if not written:
         st.caption("No note yet.")
+
+
+@calm
+def new_note(store: Store, run_id: str) -> None:
+    """Whoever looks can add to them; the head of the page shows it a second later."""
     with st.form("note", clear_on_submit=True, border=False):
         st.text_area(
             "Add a note",

@@ -7,11 +7,12 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from dashboards import links
+from apps.store import Store
+from dashboards import commands, links
 from dashboards.cards import belief_1d, belief_map, importance
 from dashboards.cards.card import draw
-from dashboards.data import RunData
-from dashboards.parts import url_value
+from dashboards.data import RunData, over
+from dashboards.parts import calm, commanded, url_value
 from dashboards.words import NOTHING, number, plain
 
 LIGHTS: dict[str, tuple[Any, str]] = {
@@ -22,7 +23,7 @@ LIGHTS: dict[str, tuple[Any, str]] = {
 MOST_SLICES = 4
 
 
-def believing(data: RunData) -> None:
+def believing(store: Store, data: RunData) -> None:
     """The light of the model's health, the step, slices, map, the next point."""
     st.subheader("What it believes, and what it tries next", anchor=False)
     if data.posterior is None:
@@ -45,11 +46,14 @@ def believing(data: RunData) -> None:
                     version=data.version,
                 )
     if data.posterior.get("map"):
-        make = functools.partial(belief_map.card, data)
-        draw(make, key="map", title="Belief over two parameters", version=data.version)
+        mapped = _mapped(store, data, slices)
+        assert mapped.posterior is not None
+        x, y = (mapped.posterior["map"][axis] for axis in "xy")
+        make = functools.partial(belief_map.card, mapped)
+        draw(make, key="map", title=f"Belief over {x} and {y}", version=mapped.version)
     left, right = st.columns(2)
     with left:
-        _next(data.posterior)
+        _next(data)
     with right:
         make = functools.partial(importance.card, data)
         title = "Which parameters matter to it"
@@ -137,12 +141,71 @@ def _along(slices: Sequence[str], posterior: Mapping[str, Any]) -> list[str]:
     return list(picked)[:MOST_SLICES] if picked else most
 
 
-def _next(posterior: Mapping[str, Any]) -> None:
+def _mapped(store: Store, data: RunData, slices: Sequence[str]) -> RunData:
+    """The belief with the map of the two parameters that are picked, where it is drawn."""
+    assert data.posterior is not None
+    if len(slices) < 3:
+        return data
+    picked = st.pills(
+        "Map over",
+        list(slices),
+        selection_mode="multi",
+        key="axes",
+        bind="query-params",
+        help="Two; none picked: the two that matter most to the belief",
+    )
+    if not picked:
+        return data
+    if len(picked) != 2:
+        st.caption(f"A map is over two parameters; {len(picked)} are picked.")
+        return data
+    mapped = over(store, data, picked)
+    if mapped is None:
+        _offer(store, data.run["run_id"], data.posterior["next"]["number"], picked)
+    return mapped or data
+
+
+def _offer(store: Store, run_id: str, step: int, axes: Sequence[str]) -> None:
+    """A map that is not drawn yet can be asked for: pages have no model."""
+    wanted = {"step": step, "axes": list(axes)}
+    waits = any(payload == wanted for _, payload in store.asked(run_id, "snapshot"))
+    button, line = st.columns([1, 4], vertical_alignment="center")
+    with button:
+        st.button(
+            "Being drawn…" if waits else "Draw this map",
+            key="draw",
+            icon=":material/draw:",
+            disabled=waits,
+            on_click=_ask,
+            args=(store, run_id, wanted),
+            help="The model of that step is fitted anew by the supervisor; a matter of seconds",
+            width="stretch",
+        )
+    with line:
+        commanded(commands.snapshot(run_id, axes, step, store.url))
+    told = [event.payload for event in store.events(run_id, kind="log")]
+    failed = [each["not_drawn"] for each in told if "not_drawn" in each]
+    if failed and not waits:
+        st.warning(f"It could not be drawn: {plain(failed[-1], 500)}", icon=":material/warning:")
+
+
+@calm
+def _ask(store: Store, run_id: str, wanted: Mapping[str, Any]) -> None:
+    store.request(run_id, "snapshot", wanted)
+    st.query_params["step"] = str(wanted["step"])  # it stays there while the run goes on
+
+
+def _next(data: RunData) -> None:
     """The next point beside the best one, and what the model expects there."""
+    posterior = data.posterior
+    assert posterior is not None
     following = posterior["next"]
     incumbent: Mapping[str, Any] = posterior.get("incumbent") or {}
+    done = data.trials.loc[data.trials["number"] == following["number"], "state"]
+    tried = done.isin(["complete", "failed"]).any()
+    title = f"The point of trial {following['number']}, beside the best before it"
     with st.container(border=True):
-        st.markdown("**The next point, beside the best so far**")
+        st.markdown(f"**{title if tried else 'The next point, beside the best so far'}**")
         st.caption(plain(_expected(posterior), 500))
         point: Mapping[str, Any] = following["parameters"]
         frame = pd.DataFrame(

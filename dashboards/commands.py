@@ -44,6 +44,11 @@ def export(run_id: str, store: str, format: str) -> str:
     return command("export", run_id, store=store, flags=["--format", format])
 
 
+def snapshot(run_id: str, axes: Sequence[str], step: int, store: str) -> str:
+    """Draw what a run believed at one ask over two of its parameters."""
+    return command("snapshot", run_id, store=store, flags=["--axes", *axes, "--step", str(step)])
+
+
 def compare(run_ids: Sequence[str], store: str) -> str:
     """Scores of several runs with their intervals."""
     return command("compare", *run_ids, store=store)

@@ -7,8 +7,8 @@ they are shown. No score is computed here: best and regret come with the events.
 
 import os
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -188,8 +188,21 @@ def load(
 
 
 def _payload(store: Store, run_id: str, kind: str, step: int) -> Mapping[str, Any] | None:
-    event = store.event_at(run_id, kind, step)
-    return None if event is None else event.payload
+    """The first of that step: those of other axes are drawn later."""
+    found = store.events_at(run_id, kind, step)
+    return found[0].payload if found else None
+
+
+def over(store: Store, data: RunData, axes: Collection[str]) -> RunData | None:
+    """The same belief with a map of other axes; None where none is drawn yet."""
+    assert data.posterior is not None
+    run_id, step = data.run["run_id"], data.posterior["next"]["number"]
+    for event in store.events_at(run_id, "posterior", step):
+        found = event.payload.get("map") or {}
+        if {found.get("x"), found.get("y")} == set(axes):
+            version = None if data.version is None else (*data.version, *axes)
+            return replace(data, posterior=event.payload, version=version)
+    return None
 
 
 # Lists of runs

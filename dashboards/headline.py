@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from apps.spec import BUDGET_UNITS
 from apps.store import Store
@@ -15,14 +16,17 @@ from dashboards.words import ago, duration, exact, number, plain
 
 
 @calm
-def headline(store: Store, run_id: str, every: int | None, drawn_state: str) -> None:
-    """State, numbers and buttons.
+def headline(
+    store: Store, run_id: str, every: int | None, drawn_state: str, noted: DeltaGenerator
+) -> None:
+    """State, numbers and buttons; and the notes, which are to be seen as soon as the state.
 
     Args:
         store: the open store.
         run_id: of the run or study by hand.
         every: seconds between refreshes of this part.
         drawn_state: the state that the rest of the page was drawn for.
+        noted: the place of the notes, at the foot of the page.
     """
     run = the_object(store, run_id)
     if run["state"] != drawn_state:
@@ -42,6 +46,8 @@ def headline(store: Store, run_id: str, every: int | None, drawn_state: str) -> 
     note = run["diagnostics"].get("note")
     news = None if row is None else buffer_of(store, run_id).newest
     refreshed(every, news, f"{plain(note)}. " if note else "")
+    with noted.container():
+        actions.notes(store, None if row is None else run_id)
 
 
 def _title(run: Mapping[str, Any]) -> str:

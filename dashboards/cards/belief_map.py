@@ -67,6 +67,8 @@ class _Axis:
     def __init__(self, name: str, at: list[Any], table: Mapping[str, Any]) -> None:
         self.name = name
         self.kind = marks.scale_of(table)
+        whole = {"tickMinStep": 1} if table.get("type") == "integer" else {}
+        self.ticks: dict[str, Any] = {"grid": False, "tickCount": 5, **whole}
         self.at = [marks.level(v) for v in at] if self.kind == "levels" else at
         if self.kind != "levels":
             self.edges = _edges(np.asarray(at, dtype=float), log=self.kind == "log")
@@ -83,7 +85,10 @@ class _Axis:
         ends = [float(self.edges[0]), float(self.edges[-1])]
         scale = alt.Scale(type="log" if self.kind == "log" else "linear", nice=False, domain=ends)
         return channel(
-            f"{field}:Q", title=title, scale=scale, axis=alt.Axis(grid=False, tickCount=5)
+            f"{field}:Q",
+            title=title,
+            scale=scale,
+            axis=alt.Axis(**self.ticks),
         )
 
 

@@ -11,7 +11,7 @@ from apps.summary import all_objects, compare
 from dashboards import commands, links
 from dashboards.arrange import comparing
 from dashboards.data import busy, load, open_store, overview
-from dashboards.parts import calm, commanded, move, refreshed
+from dashboards.parts import calm, commanded, move, refreshed, url_value
 from dashboards.words import plain
 
 Item = Mapping[str, Any]
@@ -60,6 +60,7 @@ def _pick(items: Sequence[Item]) -> list[str]:
     if "told" in state:
         st.warning(state.pop("told"), icon=":material/warning:")
     labels = {i["run_id"]: _label(i) for i in items}
+    wanted = url_value("group")
     left, right = st.columns([1, 3], vertical_alignment="bottom")
     with left:
         text = st.selectbox(
@@ -84,6 +85,9 @@ def _pick(items: Sequence[Item]) -> list[str]:
         st.caption("; ".join(labels[name] for name in runs[:8]) + (" …" if len(runs) > 8 else ""))
         return list(runs)
     key = links.group(text, groups)
+    if key is None and wanted is not None:
+        told = f"No run here is of {plain(wanted, 100)}; choose another problem."
+        st.warning(told, icon=":material/warning:")
     return [] if key is None else groups[key][: links.MOST_COMPARED]
 
 

@@ -46,31 +46,36 @@ def show() -> None:
     often = SLOW if item["by_hand"] else pace(size)  # by hand, somebody is to come back
     often_read = SLOW if item["by_hand"] else 1  # one row, whatever the length of the run
     every = often_read if going_on else SLOW if state in MAY_GO_ON else None
-    st.fragment(headline, run_every=every)(store, run_id, every, state)
+    head, body, foot = st.container(), st.container(), st.container(border=True)
+    with foot:
+        st.markdown("**Notes**")
+        noted = st.empty()
+    with head:
+        st.fragment(headline, run_every=every)(store, run_id, every, state, noted)
     every = often if live and going_on else None
     every = every and max(every, PICTURE_SECONDS)
-    if item["kind"] == "bo":  # two parts, so that each is drawn quickly
-        st.fragment(_beliefs, run_every=every)(store, run_id, live)
-        every = every and max(every, BELIEVED_SECONDS)
-    st.fragment(_history, run_every=every)(store, run_id, live, shown)
-    with st.container(border=True):
-        st.markdown("**Notes**")
-        notes = st.fragment(actions.notes, run_every=1 if going_on else None)
-        if item["by_hand"]:
-            st.caption("Notes belong to runs; this is a study by hand.")
-        else:
-            notes(store, run_id)
-    if not item["by_hand"]:
-        log = st.expander(
-            "Log",
-            expanded=state == "failed",
-            icon=":material/receipt_long:",
-            key=f"log-{run_id}",
-            on_change="rerun",
-        )
-        if log.open:
-            with log:
-                actions.log(store, run_id)
+    with body:
+        if item["kind"] == "bo":  # two parts, so that each is drawn quickly
+            waits = run_id in store.open_requests("snapshot")  # a map that somebody asked for
+            beliefs = st.fragment(_beliefs, run_every=PICTURE_SECONDS if waits else every)
+            beliefs(store, run_id, live, waits)
+            every = every and max(every, BELIEVED_SECONDS)
+        st.fragment(_history, run_every=every)(store, run_id, live, shown)
+    if item["by_hand"]:
+        return
+    with foot:
+        form = st.fragment(actions.new_note) if going_on else actions.new_note
+        form(store, run_id)  # where the head is not read again by itself, saving draws the page
+    log = st.expander(
+        "Log",
+        expanded=state == "failed",
+        icon=":material/receipt_long:",
+        key=f"log-{run_id}",
+        on_change="rerun",
+    )
+    if log.open:
+        with log:
+            actions.log(store, run_id)
 
 
 def _choose(ids: Sequence[str], names: dict[str, str]) -> str:
@@ -137,9 +142,11 @@ def _controls(store: Store, run_id: str, *, going_on: bool) -> tuple[bool, str |
 
 
 @calm
-def _beliefs(store: Store, run_id: str, live: bool) -> None:
+def _beliefs(store: Store, run_id: str, live: bool, waited: bool) -> None:
+    if waited != (run_id in store.open_requests("snapshot")):
+        st.rerun()  # another pace
     mark: Mark | None = None if live else st.session_state.get("mark")
-    believing(load(store, run_id, mark=mark, step=chosen_step()))
+    believing(store, load(store, run_id, mark=mark, step=chosen_step()))
 
 
 @calm

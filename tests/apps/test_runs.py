@@ -309,15 +309,52 @@ def test_a_run_keeps_what_it_believed_at_each_ask(wald):
     assert store.steps_of(run["run_id"], "diagnostic") == list(range(asked[0], 9))
     order = [(e.kind, e.step) for e in store.events(run["run_id"])]
     assert order.index(("posterior", last)) < order.index(("observation", last))
-    told = store.event_at(run["run_id"], "posterior", last)
-    seen = store.event_at(run["run_id"], "observation", last)
-    assert told is not None
-    assert seen is not None
+    [told] = store.events_at(run["run_id"], "posterior", last)
+    [seen] = store.events_at(run["run_id"], "observation", last)
     assert told.payload["data"] == last
     assert seen.payload["predicted"]["mean"] == pytest.approx(
         told.payload["next"]["mean"], rel=1e-3
     )
     store.engine.dispose()
+
+
+def test_what_a_run_believed_is_drawn_again_with_other_axes(wald):
+    run = wald.json("run", "bo", "--problem", "hartmann6", "--budget", 16, "--seed", 5)["run_id"]
+    told = wald.json("snapshot", run, "--axes", "x5", "x2", "--step", 14)
+    assert told == {"run_id": run, "step": 14, "axes": ["x5", "x2"]}
+    assert wald.json("snapshot", run)["step"] == 15
+    store = Store.open(str(wald.folder / "wald.db"), create=False)
+    drawn = store.events_at(run, "posterior", 14)
+    assert (drawn[-1].payload["map"]["x"], drawn[-1].payload["map"]["y"]) == ("x5", "x2")
+    kept = store.events_at(run, "posterior", 15)
+    assert kept[-1].payload["slices"]
+    for picture in (drawn, kept):  # where the run itself drew that ask, it is the same belief
+        if len(picture) > 1:
+            assert picture[0].payload["slices"] == picture[-1].payload["slices"]
+    before = store.run(run).summary["digest"]
+    store.engine.dispose()
+    for words, why in (
+        (("--axes", "x5", "x9"), "x9"),
+        (("--axes", "x5", "x5"), "two different parameters"),
+        (("--step", 16), "one of 16 trials"),
+        (("--step", 0), "initial design"),
+    ):
+        refused = wald("snapshot", run, *words)
+        assert refused.returncode == 2
+        assert why in refused.stderr
+    assert wald.json("show", run)["digest"] == before
+
+
+def test_a_pool_that_is_used_up_says_so(wald):
+    rows = "\n".join(f"{x},{(x - 3) ** 2}" for x in range(8))
+    (wald.folder / "t.csv").write_text(f"x,y\n{rows}\n")
+    (wald.folder / "t.toml").write_text(
+        'table = "t.csv"\n[inputs.x]\n[goals.y]\ndirection = "minimize"\n'
+    )
+    words = ("--problem", "table:t.toml", "--method", "random", "--budget", 20, "--seed", 1)
+    run = wald.json("run", "bo", *words)
+    assert run["state"] == "finished"
+    assert "all 8 candidates are tried: the budget of 20" in run["diagnostics"]["note"]
 
 
 def test_replications_are_runs_of_their_own(wald):

@@ -78,10 +78,8 @@ def test_events_are_found_by_kind_and_step(store):
     store.record("r", [Event("posterior", 3, {"x": 1}), Event("metric", 3, {"x": 2})])
     store.record("r", [Event("posterior", 5, {"x": 3}), Event("posterior", 3, {"x": 4})])
     assert store.steps_of("r", "posterior") == [3, 5]
-    found = store.event_at("r", "posterior", 3)
-    assert found is not None
-    assert found.payload == {"x": 4}
-    assert store.event_at("r", "posterior", 4) is None
+    assert [e.payload for e in store.events_at("r", "posterior", 3)] == [{"x": 1}, {"x": 4}]
+    assert store.events_at("r", "posterior", 4) == []
     assert [e.kind for e in store.events("r", kind=("state", "metric"))] == ["state", "metric"]
     assert [e.seq for e in store.events("r", since=1, limit=2)] == [2, 3]
 

@@ -225,3 +225,40 @@ def test_a_run_whose_store_is_deleted_ends(store, supervise, tmp_path):
     for file in tmp_path.glob("s.db*"):
         file.unlink()
     assert child.wait(timeout=PATIENCE) == 1
+
+
+def test_a_map_of_other_axes_is_drawn_on_request(store, supervise):
+    runner = supervise()
+    store.submit("h", RunSpec("bo", "hartmann6", "gp-map", 1, 16, snapshots=0))
+    until(runner, lambda: state(store, "h") == "finished")
+    asked = {"step": 15, "axes": ["x5", "x1"]}
+    store.request("h", "snapshot", asked)
+    store.request("h", "snapshot", {"step": 15, "axes": ["x5", "nothing"]})
+    assert [payload for _, payload in store.asked("h", "snapshot")][0] == asked
+    until(runner, lambda: not store.asked("h", "snapshot"))
+    [drawn] = store.events_at("h", "posterior", 15)
+    assert (drawn.payload["map"]["x"], drawn.payload["map"]["y"]) == ("x5", "x1")
+    told = [e.payload for e in store.events("h", kind="log")]
+    assert any("nothing" in each.get("not_drawn", "") for each in told)
+    assert state(store, "h") == "finished"
+
+
+def test_a_drawing_that_dies_is_not_tried_for_ever(store, supervise, monkeypatch):
+    runner = supervise()
+    store.submit("a", QUICK)
+    until(runner, lambda: state(store, "a") == "finished")
+    dead = [sys.executable, "-c", "raise SystemExit(9)"]
+    monkeypatch.setattr(supervisor_module, "python", lambda *_, **__: subprocess.Popen(dead))
+    store.request("a", "snapshot", {"step": 1, "axes": ["x", "y"]})
+    until(runner, lambda: not store.asked("a", "snapshot"))
+    told = [e.payload for e in store.events("a", kind="log")]
+    assert "ended with 9" in told[-1]["not_drawn"]
+
+
+def test_a_resume_does_not_answer_what_is_asked_of_pictures(store):
+    store.submit("a", QUICK)
+    store.request("a", "snapshot", {"step": 1, "axes": ["x", "y"]})
+    store.request("a", "stop")
+    store.request("a", "resume")
+    assert len(store.asked("a", "snapshot")) == 1
+    assert store.asked("a", "stop") == []

@@ -58,7 +58,7 @@ def make(path: Path) -> Store:
     _bo(store, "unicode", {"größe 🙂": bo.real(0.0, 1.0), "a.b [c]": bo.integer(1, 3)}, _first)
     _bo(store, "clock-skew", LINE, _square)
     _bo(store, "running", LINE, _square)
-    _bo(store, "believing", SQUARE, _bowl, method="gp-map", budget=8)
+    _bo(store, "believing", SQUARE | {"z": bo.real(0.0, 1.0)}, _bowl, method="gp-map", budget=12)
     _other(store, "arms", "bandit", "bernoulli", "ts-beta", 300)
     _other(store, "agent", "rl", "cartpole", "dqn", 600)
     study = bo.Study(SQUARE, "maximize value", name="by-hand", store=path, method="random", seed=0)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from apps.events import Event
 from apps.export import export
 from apps.store import Store
 from apps.summary import all_objects, compare, run_object
@@ -217,9 +218,32 @@ def test_the_belief_of_the_url_or_else_the_newest(page: Open, store: Store):
     assert "step" not in at.query_params
     assert at.select_slider[0].value == kept[-1]
     data_at = data.load(store, "believing", step=kept[1])
-    event = store.event_at("believing", "posterior", kept[1])
-    assert event is not None
-    assert data_at.posterior == event.payload
+    assert data_at.posterior == store.events_at("believing", "posterior", kept[1])[0].payload
+
+
+def test_a_map_of_other_axes_is_asked_for_and_shown(page: Open, store: Store):
+    step = store.steps_of("believing", "posterior")[-1]
+    found = store.events_at("believing", "posterior", step)[0].payload
+    other = sorted({"x", "y", "z"} - {found["map"]["x"]})
+    at = page("run", run="believing", axes=other)
+    assert not at.exception
+    asked = f"wald snapshot believing --axes {other[0]} {other[1]} --step {step}"
+    if {found["map"]["x"], found["map"]["y"]} == set(other):
+        pytest.fail("expected axes that are not drawn yet")
+    assert any(asked in code.value for code in at.code)
+    at.button(key="draw").click().run()
+    assert not at.exception
+    assert at.query_params["step"] in (str(step), [str(step)])
+    assert [p for _, p in store.asked("believing", "snapshot")] == [{"step": step, "axes": other}]
+    assert at.button(key="draw").disabled
+    for request, payload in store.asked("believing", "snapshot"):
+        drawn = {**found, "map": {**found["map"], **dict(zip("xy", payload["axes"], strict=True))}}
+        store.answer(request, "believing", [Event("posterior", step, drawn)])
+    at.run()
+    assert not at.exception
+    assert "draw" not in [button.key for button in at.button]
+    assert f"Belief over {other[0]} and {other[1]}" in words(at)
+    assert f"Belief over {found['map']['x']} and" in words(page("run", run="believing"))
 
 
 def test_buffers_are_shared_and_only_read_what_is_new(
