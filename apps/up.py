@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
@@ -66,17 +67,18 @@ def up(store: str, *, port: int, workers: int, show: Callable[[Mapping[str, Any]
         if before is not None:
             _end_orphan(before["server_pid"])
         _check_free(port)
-        with _signals():
+        with _signals() as over:
             server.start()
             opened.beat_supervisor(server_pid=server.process.pid)
             supervisor.publish()
-            server.wait_until_it_answers()
-            show({"url": url, "store": opened.url, "workers": workers, "new": True})
-            while True:
+            server.wait_until_it_answers(over)
+            if not over.is_set():
+                show({"url": url, "store": opened.url, "workers": workers, "new": True})
+            while not over.wait(TICK_SECONDS):
                 supervisor.tick()
                 if server.keep_up():
                     opened.beat_supervisor(server_pid=server.process.pid)
-                time.sleep(TICK_SECONDS)
+        return 0
     except KeyboardInterrupt:
         return 0
     except TakenOver as error:
@@ -129,10 +131,16 @@ class Server:
         )
         self.starts.append(time.monotonic())
 
-    def wait_until_it_answers(self) -> None:
-        """Raises `UsageError` where it ends instead, or takes more than a minute."""
+    def wait_until_it_answers(self, over: threading.Event) -> None:
+        """Return as soon as it answers, or all is over.
+
+        Raises:
+            UsageError: it ends instead, or takes more than a minute.
+        """
         until = time.monotonic() + START_SECONDS
         while time.monotonic() < until and self.process.poll() is None:
+            if over.is_set():
+                return
             with (
                 contextlib.suppress(OSError),
                 urllib.request.urlopen(f"http://{ADDRESS}:{self.port}/_stcore/health", timeout=2.0),
@@ -215,17 +223,24 @@ def _command(process: int) -> str:
 
 
 @contextlib.contextmanager
-def _signals() -> Iterator[None]:
-    """SIGTERM ends as Ctrl-C does."""
+def _signals() -> Iterator[threading.Event]:
+    """What Ctrl-C and SIGTERM set; a second one raises `KeyboardInterrupt`.
+
+    The first must not raise: what is raised while Python finalises an object is lost.
+    """
+    over = threading.Event()
 
     def end(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
+        if over.is_set():
+            raise KeyboardInterrupt
+        over.set()
 
-    former = signal.signal(signal.SIGTERM, end)
+    former = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield over
     finally:
-        signal.signal(signal.SIGTERM, former)
+        for number, handler in former.items():
+            signal.signal(number, handler)
 
 
 def _tell_who_goes_on(store: Store) -> None:

@@ -91,7 +91,12 @@ class Up:
             return ""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
-        return self.process.communicate(timeout=60)[1]
+        try:
+            return self.process.communicate(timeout=60)[1]
+        except subprocess.TimeoutExpired:  # what was measured before is not to be lost with it
+            self.process.kill()
+            self.process.communicate()
+            raise
 
     def __enter__(self) -> "Up":
         return self

@@ -469,6 +469,7 @@ def _endurance(chrome: Any, up: Up, *, minutes: float) -> list[Sample]:
             page.context.close()
     ratio = statistics.median(last) / statistics.median(first) if first and last else float("nan")
     about = {"minutes": minutes}
+    say(f"memory {grown:+.1f} MB, heap {heap_grown:+.1f} MB, tick {ratio:.2f} times the first")
     return [
         _sample("endurance memory", grown, **about),
         _sample("endurance heap", heap_grown, **about),
