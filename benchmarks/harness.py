@@ -242,6 +242,7 @@ def main(arguments: Sequence[str], known: Mapping[str, Callable[..., Report]] | 
         asked = parser.parse_args(arguments)
     except SystemExit as end:
         return int(end.code or 0)
+    asked.name = asked.name.replace("_", "-")
     if asked.name not in available:
         say(_unknown(asked.name, available))
         return 2

@@ -18,6 +18,7 @@ import logging
 import random
 import warnings
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from bo.contract import Goal, Trial
 from bo.space import Parameter, Parameters, Space, Value
@@ -87,7 +88,8 @@ def suggest(
         deduplicate: whether Ax tries again, at most 5 times, where it proposes a known point.
 
     Returns:
-        The points, valid in the space, and the name of Ax's generator that made the last.
+        The points, of which some may break constraints, and the name of Ax's generator that made
+        the last.
 
     Raises:
         CapabilityError: a choice among more values than Ax takes.
@@ -95,7 +97,8 @@ def suggest(
     with _quiet():
         client = Client(random_seed=seed)
         client.configure_experiment(
-            [_config(f"p{i}", name, p) for i, (name, p) in enumerate(space.free.items())]
+            [_config(f"p{i}", name, p) for i, (name, p) in enumerate(space.free.items())],
+            parameter_constraints=_inequalities(space),
         )
         client.configure_optimization(_OUTCOME)
         strategy = choose_generation_strategy(
@@ -116,7 +119,25 @@ def suggest(
         {name: _from_ax(p, point[f"p{i}"]) for i, (name, p) in enumerate(space.free.items())}
         for point in found.values()
     ]
-    return space.decode(space.encode([space.check(p) for p in points])), str(last._generator_key)
+    return space.decode(space.encode([space.typed(p) for p in points])), str(last._generator_key)
+
+
+def _inequalities(space: Space) -> list[str]:
+    """The linear inequalities of reals without a log scale, in the parameters that Ax sees.
+
+    Not those with whole numbers too: an ask of Ax then takes ten times as long.
+    """
+    short = {name: f"p{i}" for i, name in enumerate(space.free)}
+    found: list[str] = []
+    for row in (row for constraint in space.constraints for row in constraint.linear):
+        own = {name: space.free[name] for name in row.coefficients}
+        if row.equality or any(p.log or p.type != "real" for p in own.values()):
+            continue
+        low = sum(row.coefficients[name] * p.low for name, p in own.items())
+        width = {name: row.coefficients[name] * (p.high - p.low) for name, p in own.items()}
+        terms = " + ".join(f"{width[name]!r} * {short[name]}" for name in own)
+        found.append(f"{terms} <= {row.bound - low!r}")
+    return found
 
 
 def _replay(
@@ -195,3 +216,55 @@ def _from_ax(parameter: Parameter, value: Value) -> Value:
     if parameter.type == "integer":
         return int(value)
     return parameter.values[int(value)]
+
+
+def filled_client(space: Space, goal: Goal, trials: Sequence[Trial]) -> Client:
+    """A user's own Ax `Client` that holds a study: its names, its trials, its goal.
+
+    Running trials stay running there. Enqueued ones are left out: nobody has asked for them.
+
+    Raises:
+        CapabilityError: Ax cannot say the space or the goal.
+    """
+    for name, parameter in space.parameters.items():
+        if not name.isidentifier() or parameter.when:
+            raise CapabilityError(
+                f"an Ax client expected parameters with plain names and no condition, got {name!r}"
+            )
+    with _quiet():
+        client = Client()
+        client.configure_experiment([_own_config(n, p) for n, p in space.parameters.items()])
+        try:
+            client.configure_optimization(f"{'-' * (goal.sign < 0)}{goal.name}")
+        except Exception as error:
+            raise CapabilityError(
+                f"Ax expected a goal that is a plain name, got {goal.name!r} ({error})"
+            ) from error
+        for trial in (each for each in trials if each.state != "waiting"):
+            point = {n: _own_value(p, trial.parameters[n]) for n, p in space.parameters.items()}
+            index = client.attach_trial(point)
+            if trial.state == "complete":
+                client.complete_trial(index, raw_data=dict(trial.values))
+            elif trial.state == "failed":
+                client.mark_trial_failed(index, failed_reason=trial.reason)
+    return client
+
+
+def _own_config(name: str, parameter: Parameter) -> RangeParameterConfig | ChoiceParameterConfig:
+    if parameter.type in ("real", "integer"):
+        kind = "float" if parameter.type == "real" else "int"
+        scaling = "log" if parameter.log else "linear"
+        return RangeParameterConfig(name, (parameter.low, parameter.high), kind, scaling=scaling)
+    values: list[Any] = [_own_value(parameter, value) for value in parameter.values]
+    kinds = {type(value) for value in values}
+    if len(kinds) > 1:
+        raise CapabilityError(f"an Ax choice expected values of one type, got those of {name}")
+    kind = {bool: "bool", int: "int", float: "float", str: "str"}[kinds.pop()]
+    ordered = parameter.type == "ordinal" or None
+    return ChoiceParameterConfig(name, values, kind, is_ordered=ordered)  # pyright: ignore[reportArgumentType]
+
+
+def _own_value(parameter: Parameter, value: Value) -> Value:
+    """Ax keeps whole numbers and others apart: among both, all are others."""
+    mixed = {type(each) for each in parameter.values} == {int, float}
+    return float(value) if mixed else value

@@ -55,11 +55,12 @@ def digest(trials: Sequence[Trial]) -> str:
 
 
 def trial_rows(trials: Sequence[Trial]) -> list[dict[str, Any]]:
-    """Number, state, parameters, values, then how it went."""
+    """Number, state, parameters, values, then how it went. None for parameters not active."""
+    names = list(dict.fromkeys(name for trial in trials for name in trial.parameters))
     return [
         {"number": t.number, "state": t.state}
-        | dict(t.parameters)
-        | {(f"value.{n}" if n in t.parameters else n): v for n, v in t.values.items()}
+        | {name: t.parameters.get(name) for name in names}
+        | {(f"value.{n}" if n in names else n): v for n, v in t.values.items()}
         | {
             "reason": t.reason,
             "attempt": t.attempt,

@@ -17,6 +17,9 @@ acquisition is as it is, higher being more wanted. In a pool (`"pool": true`) th
 best candidate, while slices and map also cross settings that are no candidate. A snapshot draws
 nothing from the study's generator and writes nothing: a study goes on the same with or without.
 
+Where parameters are conditional, the slices are those of the parameters that are active in the
+incumbent; along one of them others may come and go. Constraints are not looked at.
+
 All in all a picture has at most 2,500 numbers, with 5 significant digits (more where they lie far
 from zero and close together); None stands for what is not finite.
 """
@@ -36,6 +39,7 @@ from bo.belief import Belief
 from bo.contract import Believer, Trial
 from bo.space import Array, Parameter, Parameters, Space, Value
 from surrogates.errors import UsageError
+from surrogates.gp.map import MapGP
 from surrogates.options import unknown
 
 if TYPE_CHECKING:
@@ -122,8 +126,14 @@ def snapshot(
         return None
     space, sign = study.space, study.goal.sign
     look = _Look(belief, space, sign, dict(best.parameters))
-    shown = list(space.free) if len(space.free) <= SLICES else _most_varied(look)
-    side = (_SIDE if len(shown) <= _MANY else _SMALL_SIDE) if len(space.free) > 1 else 0
+    here = [name for name in space.free if name in best.parameters]
+    shown = here if len(here) <= SLICES else _most_varied(look, here)
+    side = (_SIDE if len(shown) <= _MANY else _SMALL_SIDE) if len(here) > 1 else 0
+    if axes is not None and not set(axes) <= set(here):
+        (lost, *_) = [name for name in axes if name not in here]
+        raise UsageError(
+            f"a map expected parameters of the best point, got {lost}: not active in it"
+        )
     free = space.free if len(space.free) <= _FULL_POINTS else {n: space.free[n] for n in shown}
     chosen = asked[belief.designed]
     grids = _grids(space, shown, side, len(free), (best.parameters, chosen.parameters))
@@ -238,12 +248,13 @@ class _Look:
 
     def along(self, grids: dict[str, list[Value]]) -> Array:
         """Columns of all combinations of the values, the last one varying fastest."""
-        cells = [_cell(name, self.space.free[name], values) for name, values in grids.items()]
+        cells = [_cell(self.space.free[name], values) for name, values in grids.items()]
         index = np.indices([len(cell) for cell in cells]).reshape(len(cells), -1)
         columns = np.tile(self.centre, (index.shape[1], 1))
         for name, cell, rows in zip(grids, cells, index, strict=True):
             columns[:, self.cells[name]] = cell[rows]
-        return columns
+        space = self.space
+        return space.encode(space.decode(columns)) if space.conditional else columns
 
     def at(self, columns: Array) -> _Seen:
         x = _tensor(self.belief, columns)
@@ -268,6 +279,9 @@ def _moments(
     belief: Belief, columns: Array, sign: int, *, noise: bool = False
 ) -> tuple[Array, Array]:
     """Mean and std at (n, d) columns, one point at a time: every surrogate can do that."""
+    if isinstance(belief.model, MapGP):
+        mean, var = belief.model.marginals(columns, noise=noise)
+        return sign * mean, np.sqrt(np.maximum(var, 0.0))
     means, variances = [], []
     with torch.no_grad(), _quiet():
         for chunk in _tensor(belief, columns).split(_CHUNK):
@@ -287,8 +301,8 @@ def _quiet() -> Any:
     return warnings.catch_warnings(action="ignore", category=NumericalWarning)
 
 
-def _cell(name: str, parameter: Parameter, values: list[Value]) -> Array:
-    return Space({name: parameter}).encode([{name: value} for value in values])
+def _cell(parameter: Parameter, values: list[Value]) -> Array:
+    return parameter.encode(values)
 
 
 def _grids(
@@ -301,7 +315,9 @@ def _grids(
     grids: dict[str, list[Value]] = {}
     for position, name in enumerate(sorted(shown, key=lambda n: space.free[n].levels or math.inf)):
         count = min(longest, left // (len(shown) - position))
-        grids[name] = _grid(space.free[name], count, [point[name] for point in keep])
+        grids[name] = _grid(
+            space.free[name], count, [point[name] for point in keep if name in point]
+        )
         left -= len(grids[name])
     return grids
 
@@ -327,16 +343,16 @@ def _grid(parameter: Parameter, count: int, keep: Sequence[Value]) -> list[Value
     return list(dict.fromkeys(parameter.from_uniform(u) for u in np.linspace(0, 1, count).tolist()))
 
 
-def _most_varied(look: _Look) -> list[str]:
+def _most_varied(look: _Look, here: Sequence[str]) -> list[str]:
     """The parameters to draw of very many, in the space's order, from a coarse first look."""
     space = look.space
-    grids = {n: _grid(p, _COARSE, p.values[:1]) for n, p in space.free.items()}
+    grids = {n: _grid(p, _COARSE, p.values[:1]) for n, p in space.free.items() if n in here}
     columns = np.concatenate([look.along({name: grid}) for name, grid in grids.items()])
     mean = _moments(look.belief, columns, look.sign)[0]
     cuts = np.cumsum([0, *(len(grid) for grid in grids.values())])
     spread = {n: float(np.var(mean[a:b])) for n, (a, b) in zip(grids, _pairs(cuts), strict=True)}
     most = set(sorted(spread, key=lambda name: -spread[name])[:SLICES])
-    return [name for name in space.free if name in most]
+    return [name for name in here if name in most]
 
 
 def _shares(variances: dict[str, float]) -> dict[str, float]:
@@ -378,7 +394,7 @@ def _pairs(cuts: Any) -> list[tuple[int, int]]:
 
 
 def _point(parameters: dict[str, Parameter], point: Any) -> Parameters:
-    return {name: _values(parameter, [point[name]])[0] for name, parameter in parameters.items()}
+    return {n: _values(p, [point[n]])[0] for n, p in parameters.items() if n in point}
 
 
 def _values(parameter: Parameter, values: list[Value]) -> list[Value]:

@@ -4,177 +4,82 @@
 
 Three views of one point:
 
-- *parameters*: the user's mapping, `{"lr": 0.01, "layers": 3, "act": "tanh"}`.
+- *parameters*: the user's mapping, `{"lr": 0.01, "layers": 3, "act": "tanh"}`. A parameter with
+  `when` is in it only where its parents have the values that `when` names.
 - *uniforms*: one number in [0, 1] for every free parameter; equal lengths are equally likely
-  values, so a Sobol sequence in uniforms is one in the space.
+  values, so a Sobol sequence in uniforms is one in the space. Those of parameters that are not
+  active count for nothing.
 - *columns*: what surrogates see. A real, integer, ordinal or boolean parameter is one column, a
-  choice among k > 2 is k one-hot columns, a fixed one has none.
+  choice among k > 2 is k one-hot columns, a fixed one has none. Behind all these stands one
+  indicator column, 0 or 1, for every parameter with `when`: whether it is active. Where it is not,
+  its own columns are those of its default.
 
 Real values lie on a grid of 2**-40 of the (log) range, so that encoding a decoded point gives the
 same column and decoding it the same value, bit for bit.
+
+`subject_to` says which points are allowed (`bo/constraints.py`). Uniforms and columns do not know
+of it: `decode` may give a point that is not allowed, `region` makes points that are.
 """
 
-import dataclasses
 import functools
 import hashlib
+import itertools
 import json
 import math
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bo.constraints import TOLERANCE, Constraint, parse
+from bo.parameters import (
+    Array,
+    Parameter,
+    Value,
+    boolean,
+    choice,
+    fixed,
+    from_table,
+    integer,
+    ordinal,
+    real,
+)
 from surrogates.errors import UsageError
 from surrogates.inputs import Column, Inputs
 from surrogates.options import unknown
 
-Value = float | int | str | bool
+if TYPE_CHECKING:
+    from bo.region import Region
+
+__all__ = [
+    "Array",
+    "Mask",
+    "Parameter",
+    "Parameters",
+    "Pool",
+    "Space",
+    "Table",
+    "Value",
+    "boolean",
+    "choice",
+    "fixed",
+    "integer",
+    "ordinal",
+    "real",
+]
+
 Parameters = dict[str, Value]
-Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 
-_GRID = 2.0**40
-_WIDEST_INTEGER = 2**50
-_NARROWEST = 1e-12
-
-
-@dataclasses.dataclass(frozen=True)
-class Parameter:
-    """One dimension of a space; made by `real`, `integer`, `ordinal`, `choice`, `boolean`, `fixed`.
-
-    Attributes:
-        type: the kind of parameter.
-        low: least value (real, integer).
-        high: greatest value (real, integer).
-        log: whether equal ratios are equal distances (real, integer; needs low > 0).
-        values: the values in order (ordinal, choice, boolean, fixed).
-    """
-
-    type: Literal["real", "integer", "ordinal", "choice", "boolean", "fixed"]
-    low: float = 0.0
-    high: float = 0.0
-    log: bool = False
-    values: tuple[Value, ...] = ()
-
-    @property
-    def levels(self) -> int:
-        """Number of values; 0 for a real parameter."""
-        if self.type == "real":
-            return 0
-        return int(self.high) - int(self.low) + 1 if self.type == "integer" else len(self.values)
-
-    @property
-    def width(self) -> int:
-        """Number of columns."""
-        if self.type == "fixed":
-            return 0
-        return self.levels if self.type == "choice" and self.levels > 2 else 1
-
-    def from_uniform(self, uniform: float) -> Value:
-        """The value at a uniform number in [0, 1]."""
-        if self.type == "real":
-            return self._scaled(math.floor(uniform * _GRID + 0.5) / _GRID)
-        if self.type == "integer":
-            return self._integer(uniform)
-        return self.values[min(int(uniform * self.levels), self.levels - 1)]
-
-    def to_uniform(self, value: Value) -> float:
-        """The uniform number (for a level: the middle of its cell) of a checked value."""
-        if self.type == "real":
-            low, high, number = self._ends(self.low, self.high, float(value))
-            return math.floor((number - low) / (high - low) * _GRID + 0.5) / _GRID
-        if self.type == "integer":
-            low, high, number = self._ends(self.low - 0.5, self.high + 0.5, float(value))
-            return (number - low) / (high - low)
-        return (self.values.index(value) + 0.5) / self.levels
-
-    def check(self, value: Any, name: str) -> Value:
-        """The value in its own type; raises `UsageError` where it is not one of this parameter."""
-        if self.type in ("real", "integer"):
-            if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
-                raise UsageError(f"parameter {name} expected a number, got {value!r}")
-            number = float(value)
-            if not self.low <= number <= self.high:
-                raise UsageError(
-                    f"parameter {name} expected {self.low:g} to {self.high:g}, got {value!r}"
-                )
-            if self.type == "real":
-                return number
-            if not number.is_integer():
-                raise UsageError(f"parameter {name} expected an integer, got {value!r}")
-            return int(number)
-        for known in self.values:
-            if known == value and isinstance(known, bool) == isinstance(value, (bool, np.bool_)):
-                return known
-        raise UsageError(unknown(f"value of parameter {name}", str(value), map(str, self.values)))
-
-    def to_dict(self) -> dict[str, Any]:
-        """The same as in SPACE.toml."""
-        if self.type in ("real", "integer"):
-            return {"type": self.type, "low": self.low, "high": self.high, "log": self.log}
-        if self.type == "fixed":
-            return {"type": "fixed", "value": self.values[0]}
-        return {"type": self.type, "values": list(self.values)}
-
-    def _integer(self, uniform: float) -> int:
-        low, high, _ = self._ends(self.low - 0.5, self.high + 0.5, self.low)
-        number = low + uniform * (high - low)
-        number = math.exp(number) if self.log else number
-        return int(min(max(math.floor(number + 0.5), self.low), self.high))
-
-    def _scaled(self, uniform: float) -> float:
-        if uniform <= 0.0 or uniform >= 1.0:
-            return self.low if uniform <= 0.0 else self.high
-        low, high, _ = self._ends(self.low, self.high, self.low)
-        number = low + uniform * (high - low)
-        number = math.exp(number) if self.log else number
-        return min(max(number, self.low), self.high)
-
-    def _ends(self, low: float, high: float, number: float) -> tuple[float, float, float]:
-        if not self.log:
-            return low, high, number
-        return math.log(low), math.log(high), math.log(number)
+_RESERVED = ("candidates", "constraints")
+_ENUMERABLE = 2**16
 
 
-def real(low: float, high: float, *, log: bool = False) -> Parameter:
-    """A real parameter in [low, high]; `log=True` searches it on a log scale (low > 0)."""
-    low, high = _bounds(low, high, log=log)
-    return Parameter("real", low, high, log)
-
-
-def integer(low: int, high: int, *, log: bool = False) -> Parameter:
-    """A whole number from low to high, both included."""
-    lowest, highest = _bounds(low, high, log=log)
-    if not (lowest.is_integer() and highest.is_integer()):
-        raise UsageError(f"integer expected whole bounds, got low={low!r}, high={high!r}")
-    if highest - lowest > _WIDEST_INTEGER or max(abs(lowest), abs(highest)) > _WIDEST_INTEGER:
-        raise UsageError("integer expected bounds within 2**50, got more; use a log-scaled real")
-    return Parameter("integer", int(lowest), int(highest), log)
-
-
-def ordinal(*values: Value) -> Parameter:
-    """One of some ordered values, such as 16, 32, 64."""
-    return Parameter("ordinal", values=_distinct("ordinal", values))
-
-
-def choice(*values: Value) -> Parameter:
-    """One of some unordered values."""
-    return Parameter("choice", values=_distinct("choice", values))
-
-
-def boolean() -> Parameter:
-    """False or True."""
-    return Parameter("boolean", values=(False, True))
-
-
-def fixed(value: Value) -> Parameter:
-    """A constant that is passed on to the objective and never searched."""
-    return Parameter("fixed", values=_distinct("fixed", (value,), least=1))
-
-
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Pool:
     """The distinct candidates of a space.
 
@@ -189,15 +94,49 @@ class Pool:
     index: dict[str, int]
 
 
+@dataclass(frozen=True)
+class Table:
+    """Many points, parameter by parameter.
+
+    Attributes:
+        n: how many points.
+        values: n values by free parameter; where it is not active, anything of its own.
+        active: (n,) by conditional parameter: where it is active.
+    """
+
+    n: int
+    values: dict[str, list[Any]]
+    active: dict[str, Mask]
+
+    def part(self, rows: Any) -> "Table":
+        """Some of the points, by position or mask."""
+        index = np.arange(self.n)[rows].tolist()
+        return Table(
+            len(index),
+            {name: [column[i] for i in index] for name, column in self.values.items()},
+            {name: mask[rows] for name, mask in self.active.items()},
+        )
+
+
 class Space:
-    """Named parameters, and optionally a finite pool of `candidates`.
+    """Named parameters, and optionally constraints or a finite pool of `candidates`.
 
     Args:
         parameters: parameter by name; the order is that of the columns.
         candidates: the only points that may be evaluated, or None.
+        subject_to: constraints between the parameters, such as "a + b <= 1".
+
+    Attributes:
+        parameters: as given; `when` in the order of the space.
+        free: those that are not fixed.
+        conditional: the free ones with `when`, parents before children.
+        candidates: the rows as given, in canonical types, or None.
+        constraints: the parsed `subject_to`.
 
     Raises:
-        UsageError: no free parameter, a name that is not text, a candidate outside the space.
+        UsageError: no free parameter, a name that is not text, a `when` that names no possible
+            value of another parameter or goes in a circle, a malformed constraint, constraints
+            that no point satisfies, a candidate outside the space.
     """
 
     def __init__(
@@ -205,6 +144,7 @@ class Space:
         parameters: Mapping[str, Parameter],
         *,
         candidates: Sequence[Mapping[str, Any]] | None = None,
+        subject_to: Sequence[str] = (),
     ) -> None:
         if not isinstance(parameters, Mapping):
             raise UsageError(f"a space expected parameters by name, got {parameters!r:.100}")
@@ -216,26 +156,53 @@ class Space:
                     f"parameter {name} expected real(...), integer(...), ordinal(...), "
                     f"choice(...), boolean() or fixed(...), got {parameter!r}"
                 )
-        self.parameters: dict[str, Parameter] = dict(parameters)
-        self.free: dict[str, Parameter] = {n: p for n, p in parameters.items() if p.type != "fixed"}
-        if not self.free:
-            raise UsageError("a space expected at least one parameter that is not fixed, got none")
+            if name in _RESERVED:
+                raise UsageError(
+                    f"a parameter expected another name than {name!r}, which means the "
+                    f"{name} of the space; rename it"
+                )
+        self.parameters: dict[str, Parameter] = _linked(parameters)
+        self.free: dict[str, Parameter] = {
+            n: p for n, p in self.parameters.items() if p.type != "fixed"
+        }
+        if not any(not p.when for p in self.free.values()):
+            raise UsageError(
+                "a space expected at least one parameter that is not fixed and always active, "
+                "got none"
+            )
+        self._order = _ordered(self.parameters)
+        self.conditional: list[str] = [
+            n for n in self._order if n in self.free and self.free[n].when
+        ]
+        self._varying = [n for n in self._order if self.parameters[n].when]
+        self.constraints: tuple[Constraint, ...] = tuple(
+            parse(text, self.parameters) for text in _texts(subject_to)
+        )
         self.candidates: list[Parameters] | None = None
         if candidates is not None:
-            self.candidates = [self.check(row) for row in candidates]
-            if not self.candidates:
-                raise UsageError("candidates expected at least one row, got none")
+            self.candidates = self._checked(candidates)
+        elif self.constraints:
+            _ = self.region  # refuses constraints that no point satisfies
 
     @staticmethod
     def from_dict(tables: Mapping[str, Any]) -> "Space":
         """A space from the tables of SPACE.toml, or from `to_dict`."""
         tables = dict(tables)
         columns = tables.pop("candidates", None)
-        parameters = {name: _from_table(name, table) for name, table in tables.items()}
+        subject_to = tables.pop("constraints", ())
+        if isinstance(subject_to, Mapping):
+            raise UsageError(
+                "constraints expected a list of texts, got a table; a parameter can't have that "
+                "name, rename it"
+            )
+        parameters = {name: from_table(name, table) for name, table in tables.items()}
         if columns is None:
-            return Space(parameters)
-        rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-        return Space(parameters, candidates=rows)
+            return Space(parameters, subject_to=subject_to)
+        rows = [
+            {name: value for name, value in zip(columns, row, strict=True) if value is not None}
+            for row in zip(*columns.values(), strict=True)
+        ]
+        return Space(parameters, candidates=rows, subject_to=subject_to)
 
     @staticmethod
     def from_toml(path: str | Path) -> "Space":
@@ -248,17 +215,41 @@ class Space:
             ) from None
         return Space.from_dict(tables)
 
-    @property
+    @functools.cached_property
     def d(self) -> int:
         """Number of columns."""
-        return sum(parameter.width for parameter in self.free.values())
+        return sum(parameter.width for parameter in self.free.values()) + len(self.conditional)
 
-    @property
+    @functools.cached_property
     def size(self) -> float:
-        """Number of distinct points; infinite with a real parameter."""
+        """Number of distinct points; infinite with a real parameter.
+
+        Of a space with conditions or constraints and very many points, an upper bound.
+        """
         if self.pool is not None:
             return len(self.pool.rows)
-        return math.prod(float(p.levels) if p.levels else math.inf for p in self.free.values())
+        whole = math.prod(float(p.levels) if p.levels else math.inf for p in self.free.values())
+        special = self.conditional or self.constraints
+        return whole if self.every is None or not special else len(self.every)
+
+    @functools.cached_property
+    def every(self) -> list[Parameters] | None:
+        """All distinct points that are allowed, where there are at most 65,536 combinations."""
+        if self.pool is not None:
+            return self.pool.rows
+        levels = [p.levels or math.inf for p in self.free.values()]
+        if math.prod(levels) > _ENUMERABLE:
+            return None
+        each = [
+            list(range(int(p.low), int(p.high) + 1)) if p.type == "integer" else list(p.values)
+            for p in self.free.values()
+        ]
+        columns = [list(column) for column in zip(*itertools.product(*each), strict=True)]
+        table = self._table(dict(zip(self.free, columns, strict=True)))
+        points = self.rows(table.part(self.allowed_table(table)) if self.constraints else table)
+        if self.conditional:
+            points = list({self.key(point): point for point in points}.values())
+        return points
 
     @functools.cached_property
     def pool(self) -> Pool | None:
@@ -272,7 +263,16 @@ class Space:
         index = {key: position for position, key in enumerate(rows)}
         return Pool(distinct, self.encode(distinct), index)
 
-    @property
+    @functools.cached_property
+    def region(self) -> "Region | None":
+        """What makes points that the constraints allow; None without constraints. Made once."""
+        if not self.constraints:
+            return None
+        from bo.region import Region
+
+        return Region(self)
+
+    @functools.cached_property
     def inputs(self) -> Inputs:
         """What each column means."""
         columns: list[Column] = []
@@ -281,95 +281,176 @@ class Space:
             if parameter.width > 1:
                 kind = "category"
             columns += [Column(kind, group, parameter.levels)] * parameter.width
+        for position in range(len(self.conditional)):
+            columns.append(Column("ordinal", len(self.free) + position, 2))
         return Inputs(tuple(columns))
 
     def check(self, point: Mapping[str, Any]) -> Parameters:
         """A complete point in canonical types; fixed parameters may be left out.
 
         Raises:
-            UsageError: a missing or unknown name, or a value outside its parameter.
+            UsageError: a missing or unknown name, a value outside its parameter or of one that is
+                not active, a constraint that does not hold.
         """
+        checked = self.typed(point)
+        for constraint in self.constraints:
+            if not self._holds(constraint, [checked])[0]:
+                raise UsageError(f"a point {constraint.broken(checked)}; choose another one")
+        return checked
+
+    def typed(self, point: Mapping[str, Any]) -> Parameters:
+        """As `check`, without the constraints. Raises `UsageError`."""
         for name in point:
             if name not in self.parameters:
                 raise UsageError(unknown("parameter", str(name), self.parameters))
-        missing = [name for name in self.free if name not in point]
-        if missing:
-            raise UsageError(f"expected a value for every parameter, got none for {missing[0]}")
-        return {
-            name: parameter.check(
-                point.get(name, parameter.values[0] if parameter.values else None), name
-            )
-            for name, parameter in self.parameters.items()
-        }
+        checked: Parameters = {}
+        for name in self._order:
+            parameter = self.parameters[name]
+            for parent, values in parameter.when:
+                if checked.get(parent) not in values:
+                    if name in point:
+                        raise UsageError(self._inactive(name, parent, checked))
+                    break
+            else:
+                if name not in point and parameter.type != "fixed":
+                    raise UsageError(f"expected a value for every parameter, got none for {name}")
+                value = point.get(name, parameter.values[0] if parameter.values else None)
+                checked[name] = parameter.check(value, name)
+        return {name: checked[name] for name in self.parameters if name in checked}
+
+    def satisfies(self, point: Mapping[str, Any]) -> bool:
+        """Whether all constraints hold at a checked point; inequalities up to rounding errors."""
+        return all(self._holds(constraint, [point])[0] for constraint in self.constraints)
+
+    def allowed(self, points: Sequence[Mapping[str, Any]]) -> Mask:
+        """Whether all constraints hold at checked points, (n,); inequalities to the last bit."""
+        return self.allowed_table(self.table(points))
+
+    def allowed_table(self, table: Table) -> Mask:
+        """As `allowed`, parameter by parameter."""
+        found = np.ones(table.n, dtype=np.bool_)
+        for constraint in self.constraints:
+            found &= self._holds_table(constraint, table)
+        return found
+
+    def active(self, constraint: Constraint, table: Table) -> Mask:
+        """Where all parameters of a constraint are active, (n,)."""
+        found = np.ones(table.n, dtype=np.bool_)
+        for name in constraint.names:
+            parameter = self.parameters[name]
+            if parameter.when:
+                own = table.active.get(name)
+                if own is None:
+                    own = self._activity(parameter, table.values, table.active, table.n)
+                found &= own
+        return found
 
     def from_uniforms(self, uniforms: Array) -> list[Parameters]:
         """Points from uniform numbers of shape (n, number of free parameters)."""
-        points: list[Parameters] = []
-        for row in uniforms.tolist():
-            free = {n: p.from_uniform(u) for (n, p), u in zip(self.free.items(), row, strict=True)}
-            points.append(self._complete(free))
-        return points
+        return self.rows(self.from_uniforms_table(uniforms))
+
+    def to_uniforms(self, points: Sequence[Mapping[str, Any]]) -> Array:
+        """Uniform numbers of shape (n, number of free parameters) of checked points."""
+        table = self.table(points)
+        columns = [p.to_uniforms(table.values[n]) for n, p in self.free.items()]
+        return np.stack(columns, axis=1)
 
     def encode(self, points: Sequence[Mapping[str, Any]]) -> Array:
         """Columns of shape (n, d) in [0, 1] of checked points."""
-        columns = np.zeros((len(points), self.d))
-        for row, point in enumerate(points):
-            start = 0
-            for name, parameter in self.free.items():
-                if parameter.width > 1:
-                    columns[row, start + parameter.values.index(point[name])] = 1.0
-                elif parameter.type in ("choice", "boolean"):
-                    index = parameter.values.index(point[name])
-                    columns[row, start] = index / max(parameter.levels - 1, 1)
-                else:
-                    columns[row, start] = parameter.to_uniform(point[name])
-                start += parameter.width
-        return columns
+        return self.encode_table(self.table(points))
 
     def decode(self, columns: Array) -> list[Parameters]:
         """The nearest points to columns of shape (n, d); the inverse of `encode`."""
-        points: list[Parameters] = []
-        for row in columns:
-            free: Parameters = {}
-            start = 0
-            for name, parameter in self.free.items():
-                cell = row[start : start + parameter.width]
-                if parameter.width > 1:
-                    free[name] = parameter.values[int(np.argmax(cell))]
-                elif parameter.type in ("choice", "boolean"):
-                    free[name] = parameter.values[int(cell[0] >= 0.5 and parameter.levels > 1)]
-                else:
-                    free[name] = parameter.from_uniform(min(max(float(cell[0]), 0.0), 1.0))
-                start += parameter.width
-            points.append(self._complete(free))
+        return self.rows(self.decode_table(columns))
+
+    def table(self, points: Sequence[Mapping[str, Any]]) -> Table:
+        """Checked points, parameter by parameter."""
+        active: dict[str, Mask] = {}
+        values: dict[str, list[Any]] = {}
+        for name, parameter in self.free.items():
+            if parameter.when:
+                active[name] = np.array([name in point for point in points], dtype=np.bool_)
+                values[name] = [point.get(name, parameter.default) for point in points]
+            else:
+                values[name] = [point[name] for point in points]
+        return Table(len(points), values, active)
+
+    def from_uniforms_table(self, uniforms: Array) -> Table:
+        """As `from_uniforms`, parameter by parameter."""
+        columns = zip(self.free.items(), np.asarray(uniforms).T, strict=True)
+        return self._table({name: p.from_uniforms(column) for (name, p), column in columns})
+
+    def encode_table(self, table: Table) -> Array:
+        """As `encode`, parameter by parameter."""
+        columns = np.zeros((table.n, self.d))
+        start = 0
+        for name, parameter in self.free.items():
+            stop = start + parameter.width
+            columns[:, start:stop] = parameter.encode(table.values[name])
+            if parameter.when:
+                default = parameter.encode([parameter.default])
+                columns[~table.active[name], start:stop] = default
+            start = stop
+        for name in self.conditional:
+            columns[:, start] = table.active[name]
+            start += 1
+        return columns
+
+    def decode_table(self, columns: Array) -> Table:
+        """As `decode`, parameter by parameter. Indicators follow from the parents."""
+        columns = np.asarray(columns)
+        if np.isnan(columns).any():
+            raise ValueError("expected columns of numbers, got NaN")
+        values: dict[str, list[Any]] = {}
+        start = 0
+        for name, parameter in self.free.items():
+            stop = start + parameter.width
+            values[name] = parameter.decode(columns[:, start:stop])
+            start = stop
+        return self._table(values)
+
+    def rows(self, table: Table) -> list[Parameters]:
+        """The points of a table."""
+        columns = table.values
+        if len(self.free) < len(self.parameters):
+            columns = {
+                name: table.values[name] if name in self.free else [p.values[0]] * table.n
+                for name, p in self.parameters.items()
+            }
+        names = list(columns)
+        points: list[Parameters] = [
+            dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)
+        ]
+        for name in self._varying:
+            active = table.active.get(name)
+            if active is None:
+                active = self._activity(self.parameters[name], table.values, table.active, table.n)
+            for row in np.flatnonzero(~active).tolist():
+                del points[row][name]
         return points
 
     def levels(self, name: str) -> Array:
         """Every value of a discrete parameter as columns of shape (levels, width)."""
         parameter = self.free[name]
-        if parameter.width > 1:
-            return np.eye(parameter.levels)
-        if parameter.type in ("choice", "boolean"):
-            return (
-                np.linspace(0.0, 1.0, parameter.levels)[:, None]
-                if parameter.levels > 1
-                else np.zeros((1, 1))
-            )
         if parameter.type == "integer":
             values: Sequence[Value] = range(int(parameter.low), int(parameter.high) + 1)
         else:
             values = parameter.values
-        return np.array([[parameter.to_uniform(value)] for value in values])
+        return parameter.encode(values)
 
     def key(self, point: Mapping[str, Any]) -> str:
         """A text that two points share only if they are equal."""
+        if self.conditional:
+            return json.dumps([point.get(name) for name in self.free])
         return json.dumps([point[name] for name in self.free])
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able; `from_dict` gives an equal space."""
         tables: dict[str, Any] = {name: p.to_dict() for name, p in self.parameters.items()}
+        if self.constraints:
+            tables["constraints"] = [constraint.text for constraint in self.constraints]
         if self.candidates is not None:
-            tables["candidates"] = {n: [row[n] for row in self.candidates] for n in self.free}
+            tables["candidates"] = {n: [row.get(n) for row in self.candidates] for n in self.free}
         return tables
 
     def signature(self) -> str:
@@ -385,93 +466,123 @@ class Space:
                 return f"parameter {name} is {told[0]} there and {told[1]} here"
         if list(self.parameters) != list(other.parameters):
             return "the parameters stand in another order"
+        texts = [[constraint.text for constraint in s.constraints] for s in (self, other)]
+        if texts[0] != texts[1]:
+            told = [json.dumps(each) if each else "absent" for each in texts]
+            return f"the constraints are {told[0]} there and {told[1]} here"
         return None if self.signature() == other.signature() else "the candidates differ"
 
     def __repr__(self) -> str:
-        pool = f", {len(self.candidates)} candidates" if self.candidates is not None else ""
-        return f"Space({', '.join(self.parameters)}{pool})"
+        more = f", {len(self.constraints)} constraints" if self.constraints else ""
+        more += f", {len(self.candidates)} candidates" if self.candidates is not None else ""
+        return f"Space({', '.join(self.parameters)}{more})"
 
-    def _complete(self, free: Parameters) -> Parameters:
-        if len(free) == len(self.parameters):
-            return free
-        return {n: free.get(n, p.values[0] if p.values else 0) for n, p in self.parameters.items()}
-
-
-def _bounds(low: float, high: float, *, log: bool) -> tuple[float, float]:
-    for bound in (low, high):
-        number = isinstance(bound, (int, float, np.number)) and not isinstance(bound, bool)
-        if not number or not math.isfinite(bound):
-            raise UsageError(f"expected finite bounds, got low={low!r}, high={high!r}")
-    if not low < high:
-        raise UsageError(
-            f"expected low < high, got low={low!r}, high={high!r}; swap them or use fixed()"
+    def _inactive(self, name: str, parent: str, checked: Parameters) -> str:
+        values = next(v for n, v in self.parameters[name].when if n == parent)
+        wanted = " or ".join(map(repr, values))
+        has = f"is {checked[parent]!r}" if parent in checked else "is not active itself"
+        return (
+            f"parameter {name} expected no value: it is active only when {parent} is {wanted}, and "
+            f"{parent} {has}; leave {name} out"
         )
-    if log and low <= 0:
-        raise UsageError(f"a log scale expected low > 0, got low={low!r}; raise it or drop log")
-    if not math.isfinite(float(high) - float(low)):
-        raise UsageError(f"expected a finite range, got low={low!r}, high={high!r}")
-    ends = (math.log(low), math.log(high)) if log else (low, high)
-    if ends[1] - ends[0] <= _NARROWEST * max(abs(ends[0]), abs(ends[1])):
-        raise UsageError(
-            f"expected bounds that floating point tells apart, got low={low!r}, high={high!r}; "
-            "search the offset from low instead"
-        )
-    return float(low), float(high)
+
+    def _checked(self, candidates: Sequence[Mapping[str, Any]]) -> list[Parameters]:
+        rows = [self.typed(row) for row in candidates]
+        if not rows:
+            raise UsageError("candidates expected at least one row, got none")
+        for constraint in self.constraints:
+            broken = np.flatnonzero(~self._holds(constraint, rows))
+            if len(broken):
+                first = int(broken[0])
+                raise UsageError(
+                    f"candidates expected rows that satisfy {constraint.text!r}, got {len(broken)} "
+                    f"of {len(rows)} that do not, the first is row {first + 1}: {rows[first]}; "
+                    "leave them out"
+                )
+        return rows
+
+    def _table(self, values: dict[str, list[Any]]) -> Table:
+        n = len(next(iter(values.values())))
+        active: dict[str, Mask] = {}
+        for name in self.conditional:
+            active[name] = self._activity(self.free[name], values, active, n)
+        return Table(n, values, active)
+
+    def _activity(
+        self, parameter: Parameter, values: Mapping[str, list[Any]], active: dict[str, Mask], n: int
+    ) -> Mask:
+        """Where a parameter is active, (n,); its parents have been looked at before."""
+        found = np.ones(n, dtype=np.bool_)
+        for parent, wanted in parameter.when:
+            if parent in active:
+                found &= active[parent]
+            known = set(wanted)
+            found &= np.array([value in known for value in values[parent]], dtype=np.bool_)
+        return found
+
+    def _holds(self, constraint: Constraint, points: Sequence[Mapping[str, Any]]) -> Mask:
+        return self._holds_table(constraint, self.table(points), slack=TOLERANCE)
+
+    def _holds_table(self, constraint: Constraint, table: Table, *, slack: float = 0.0) -> Mask:
+        """Where a constraint holds, (n,): also wherever a parameter in it is not active."""
+        values: dict[str, Any] = {}
+        for name in constraint.names:
+            parameter = self.parameters[name]
+            column = table.values[name] if name in self.free else [parameter.values[0]] * table.n
+            truths = all(isinstance(value, bool) for value in parameter.values) and parameter.values
+            kind: Any = np.bool_ if truths else np.float64 if parameter.numeric else np.object_
+            values[name] = np.array(column, dtype=kind)
+        return constraint.holds(values, slack=slack) | ~self.active(constraint, table)
 
 
-def _distinct(what: str, values: tuple[Any, ...], *, least: int = 2) -> tuple[Value, ...]:
-    if len(values) == 1 and isinstance(values[0], (list, tuple)):
-        values = tuple(values[0])
-    for value in values:
-        if not isinstance(value, (bool, int, float, str)):
-            raise UsageError(f"{what} expected numbers, texts or booleans, got {value!r}")
-        if isinstance(value, float) and not math.isfinite(value):
-            raise UsageError(f"{what} expected finite values, got {value!r}")
-    if len(values) < least:
-        raise UsageError(f"{what} expected at least {least} values, got {len(values)}; use fixed()")
-    if len(set(values)) < len(values):
-        raise UsageError(f"{what} expected distinct values, got {values!r}")
-    return values
+def _linked(parameters: Mapping[str, Parameter]) -> dict[str, Parameter]:
+    """The parameters with `when` in canonical types and order."""
+    found: dict[str, Parameter] = {}
+    for name, parameter in parameters.items():
+        when: dict[str, tuple[Value, ...]] = {}
+        for parent, values in parameter.when:
+            if parent not in parameters or parent == name:
+                others = [other for other in parameters if other != name]
+                raise UsageError(
+                    f"when of parameter {name}: {unknown('parameter', parent, others)}"
+                )
+            owner = parameters[parent]
+            if owner.type in ("real", "fixed"):
+                raise UsageError(
+                    f"when of parameter {name} expected a choice, ordinal, boolean or integer "
+                    f"parameter, got {parent}, which is {owner.type}"
+                )
+            try:
+                checked = [owner.check(value, parent) for value in values]
+            except UsageError as error:
+                raise UsageError(f"when of parameter {name}: {error}") from None
+            when[parent] = (
+                tuple(sorted(set(checked), key=float))
+                if owner.type == "integer"
+                else tuple(value for value in owner.values if value in checked)
+            )
+        canonical = tuple((parent, when[parent]) for parent in parameters if parent in when)
+        found[name] = replace(parameter, when=canonical) if canonical else parameter
+    return found
 
 
-_FIELDS: dict[str, tuple[str, ...]] = {
-    "real": ("low", "high", "log"),
-    "integer": ("low", "high", "log"),
-    "ordinal": ("values",),
-    "choice": ("values",),
-    "categorical": ("values",),
-    "boolean": ("values",),
-    "fixed": ("value",),
-}
+def _ordered(parameters: Mapping[str, Parameter]) -> list[str]:
+    """The names, parents before children."""
+    order: list[str] = []
+    left = list(parameters)
+    while left:
+        ready = [n for n in left if all(p in order for p, _ in parameters[n].when)]
+        if not ready:
+            raise UsageError(
+                f"when expected no circle, got one among {', '.join(left)}: each of these waits "
+                "for another one"
+            )
+        order += ready
+        left = [name for name in left if name not in ready]
+    return order
 
 
-def _from_table(name: str, table: Any) -> Parameter:
-    if not isinstance(table, Mapping) or "type" not in table:
-        raise UsageError(
-            f"parameter {name} expected a table such as "
-            f'{{ type = "real", low = 0, high = 1 }}, got {table!r}'
-        )
-    kind = table["type"]
-    if kind not in _FIELDS:
-        raise UsageError(unknown(f"type of parameter {name}", str(kind), _FIELDS))
-    given = {key: value for key, value in table.items() if key != "type"}
-    for key in given:
-        if key not in _FIELDS[kind]:
-            raise UsageError(unknown(f"field of {kind} parameter {name}", key, _FIELDS[kind]))
-    try:
-        if kind == "real":
-            return real(**given)
-        if kind == "integer":
-            return integer(**given)
-        if kind == "boolean":
-            return boolean()
-        if kind == "fixed":
-            return fixed(given["value"])
-        return (ordinal if kind == "ordinal" else choice)(*given["values"])
-    except (TypeError, KeyError):
-        needed = ", ".join(f for f in _FIELDS[kind] if f != "log")
-        raise UsageError(
-            f"parameter {name} of type {kind} expected {needed}, got {given!r}"
-        ) from None
-    except UsageError as error:
-        raise UsageError(f"parameter {name}: {error}") from None
+def _texts(subject_to: Any) -> Sequence[Any]:
+    if isinstance(subject_to, str) or not isinstance(subject_to, Sequence):
+        raise UsageError(f"constraints expected a list of texts, got {subject_to!r:.100}")
+    return subject_to

@@ -16,7 +16,8 @@ class Column:
         kind: `real` (any value), `ordinal` (a finite ordered set) or `category` (0 or 1: one
             indicator of a group of one-hot columns).
         group: number of the parameter that made the column; the one-hot columns of one choice
-            share it.
+            share it. The indicator of a conditional parameter, whether it is active, is an
+            `ordinal` of two levels with a group of its own.
         levels: number of values that the parameter can take; 0 for a real one.
     """
 

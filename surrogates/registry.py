@@ -13,7 +13,14 @@ from typing import Any, NamedTuple
 from surrogates.errors import UsageError
 from surrogates.options import unknown
 
-_PLACEHOLDERS = {"<d>": r"[1-9][0-9]*", "<file>": r".+", "<seed>": r"[0-9]+"}
+_PLACEHOLDERS = {
+    "<d>": r"[1-9][0-9]*",
+    "<k>": r"[1-9][0-9]*",
+    "<i>": r"[1-9][0-9]*",
+    "<file>": r".+",
+    "<seed>": r"[0-9]+",
+    "<target>": r"(?s:.+)",  # a command may have several lines
+}
 
 
 class Row(NamedTuple):

@@ -2,7 +2,7 @@
 
 - `logei`: log expected improvement over the best posterior mean at the observed points, Ament et
   al. (2023), "Unexpected Improvements to Expected Improvement"; with pending points its Monte
-  Carlo form, which conditions on them.
+  Carlo form, which conditions on them. Of `gp-map` on the CPU: `bo/acquisition/fused.py`.
 - `lognei`: log noisy expected improvement, which also integrates over the incumbent's value.
 - `ucb`: upper confidence bound, mean + sqrt(beta) std, Srinivas et al. (2010).
 """
@@ -24,6 +24,9 @@ from botorch.posteriors import GPyTorchPosterior
 from botorch.sampling import SobolQMCNormalSampler
 from jaxtyping import Float
 from torch import Tensor
+
+from bo.acquisition.fused import FusedLogEI
+from surrogates.gp.map import MapGP
 
 NAMES = ("logei", "lognei", "ucb")
 BETA = 4.0
@@ -48,6 +51,8 @@ def acquisition(
         pending: (p, d) points under evaluation, or None.
         seed: of the Monte Carlo base samples.
     """
+    if name == "logei" and isinstance(model, MapGP) and model.predictor is not None:
+        return FusedLogEI(model, pending, seed=seed)
     sampler = SobolQMCNormalSampler(torch.Size([SAMPLES]), seed=seed)
     if name == "lognei":
         # Pruned here: left to BoTorch, it would draw from torch's global generator.

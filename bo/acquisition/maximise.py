@@ -7,10 +7,18 @@ over the real columns, all starts at once (BoTorch's `gen_candidates_scipy`), an
 change of a discrete parameter, until no start improves. Whole numbers with very many values are
 searched as reals and rounded. What comes back is decoded, scored as it will be evaluated, and never
 a point seen before while there is another.
+
+Parameters that are not active at a start stay at their default while it climbs; a change of a
+parent switches them on and off.
+
+Under constraints every start is allowed. The climb keeps within those that are linear in the
+columns (`bo/acquisition/polytope.py`); a start then goes from where it was towards where the climb
+ended, as far as the others allow. Only allowed points come back.
 """
 
 import warnings
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,8 +28,11 @@ from linear_operator.utils.warnings import NumericalWarning
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
+from bo.acquisition.fused import FusedLogEI
+from bo.acquisition.polytope import Ascend, ascend, polytope
 from bo.space import Array, Parameters, Space
-from bo.strategies.sobol import sobol_uniforms
+from bo.strategies.random import random_points
+from bo.strategies.sobol import sobol_points
 from bo.strategies.unseen import unseen_indices
 
 RAW_SAMPLES = 512
@@ -32,6 +43,8 @@ ROUNDS = 5
 ENUMERABLE = 64
 CHUNK = 2048
 ITERATIONS = 100
+EVALUATIONS = 60
+BISECTIONS = 12
 _NEIGHBOUR_STD = 0.05
 _STEPS = (-16, -4, -1, 1, 4, 16)
 
@@ -71,7 +84,7 @@ def maximise(
     for point in points:
         if space.key(point) not in known:
             return point
-    for point in space.from_uniforms(_draw(len(space.free), 4096, generator)):
+    for point in random_points(space, 4096, generator=generator):
         if space.key(point) not in known:
             return point
     return points[0]  # a finite space, all of it seen: measure the best point once more
@@ -86,8 +99,11 @@ def _search(
 ) -> list[Parameters]:
     """Points in the order of their scores, the best first."""
     free = len(space.free)
-    raw = space.encode(space.from_uniforms(sobol_uniforms(free, RAW_SAMPLES, generator=generator)))
+    raw = space.encode(sobol_points(space, RAW_SAMPLES, generator=generator))
     near = _near(space, incumbents, RAW_SAMPLES // 8, generator)
+    if space.constraints:  # a point that the user added may lie beyond an inequality by rounding
+        near = near[_rounded(space, near).allowed]
+        incumbents = incumbents[_rounded(space, incumbents).allowed]
     pool = np.concatenate([raw, near, incumbents])
     scores = _score(acquisition, pool, like)
     starts = pool[_spread(scores, len(raw), generator)]
@@ -106,9 +122,11 @@ def _search(
         starts, best, moved = _step(acquisition, space, starts, best, like)
         if not moved.any():
             break
-    rounded = space.encode(space.decode(np.concatenate([starts, pool[np.argsort(-scores)[:64]]])))
-    final = _score(acquisition, rounded, like)
-    return space.decode(rounded[np.argsort(-final, kind="stable")])
+    rounded = _rounded(space, np.concatenate([starts, pool[np.argsort(-scores)[:64]]]))
+    allowed = rounded.columns[rounded.allowed]
+    final = _score(acquisition, allowed, like)
+    best_first = np.argsort(-final, kind="stable")
+    return [rounded.points[i] for i in np.flatnonzero(rounded.allowed)[best_first].tolist()]
 
 
 def _spread(scores: Array, raw: int, generator: Generator) -> NDArray[np.int64]:
@@ -130,8 +148,54 @@ def _climb(
     starts: Array,
     like: Tensor,
 ) -> Array:
-    """L-BFGS-B from every start at once; columns of enumerable parameters stay as they are."""
+    """Climb from every start; columns of enumerable parameters stay as they are."""
     held = [c for name, cell in _cells(space) if name in enumerable for c in cell]
+    if not space.conditional:
+        return _climb_alike(acquisition, space, enumerable, held, starts, like)
+    # Starts at which the same parameters are active climb together.
+    cells = dict(_cells(space))
+    indicators = list(range(space.d - len(space.conditional), space.d))
+    climbed = starts.copy()
+    for case in np.unique(starts[:, indicators], axis=0):
+        rows = np.flatnonzero((starts[:, indicators] == case).all(axis=1))
+        off = [n for n, on in zip(space.conditional, case, strict=True) if not on]
+        fixed = sorted({*held, *indicators, *(c for name in off for c in cells[name])})
+        names = [*enumerable, *off]
+        if len(fixed) < space.d:
+            climbed[rows] = _climb_alike(acquisition, space, names, fixed, starts[rows], like)
+    return climbed
+
+
+def _climb_alike(
+    acquisition: AcquisitionFunction,
+    space: Space,
+    names: list[str],
+    held: list[int],
+    starts: Array,
+    like: Tensor,
+) -> Array:
+    """Climb from starts that hold the same columns, those of the parameters `names`."""
+    if not space.constraints:
+        return _climb_freely(acquisition, held, starts, like)
+    free = np.ones(space.d, dtype=np.bool_)
+    free[held] = False
+    within = polytope(space, space.decode_table(starts), names, free)
+    if len(within.equal):
+        function = _with_gradient(acquisition, like)
+        climbed = ascend(function, starts, within, evaluations=EVALUATIONS)
+    else:
+        climbed = _climb_freely(acquisition, held, starts, like)
+    return _pulled_back(space, starts, climbed)
+
+
+def _climb_freely(
+    acquisition: AcquisitionFunction, held: list[int], starts: Array, like: Tensor
+) -> Array:
+    """L-BFGS-B from every start: one by one where that is cheap, else all at once."""
+    if isinstance(acquisition, FusedLogEI):
+        free = [column for column in range(starts.shape[1]) if column not in held]
+        ends = [acquisition.climb(start, free, max_iterations=ITERATIONS) for start in starts]
+        return np.stack(ends)
     x = torch.as_tensor(starts, dtype=like.dtype, device=like.device).unsqueeze(1)
     # BoTorch insists on showing how each search ended; an iteration limit or a line search at its
     # end is no failure here, since the starts are compared by value afterwards.
@@ -145,6 +209,54 @@ def _climb(
             options={"maxiter": ITERATIONS},
         )
     return found.detach().squeeze(1).cpu().double().numpy()
+
+
+def _with_gradient(acquisition: AcquisitionFunction, like: Tensor) -> Ascend:
+    def function(columns: Array) -> tuple[Array, Array]:
+        x = torch.as_tensor(columns, dtype=like.dtype, device=like.device).unsqueeze(1)
+        x = x.requires_grad_()
+        values = acquisition(x)
+        (gradient,) = torch.autograd.grad(values.sum(), x)
+        told = torch.nan_to_num(gradient, nan=0.0, posinf=0.0, neginf=0.0).squeeze(1)
+        return values.detach().cpu().double().numpy(), told.cpu().double().numpy()
+
+    return function
+
+
+def _pulled_back(space: Space, starts: Array, ends: Array) -> Array:
+    """From every start towards its end, as far as is allowed (found by bisection)."""
+    reached = ends.copy()
+    low, high = np.zeros(len(starts)), np.ones(len(starts))
+    share = high.copy()
+    left = np.arange(len(starts))
+    for _ in range(BISECTIONS):
+        if not len(left):
+            break
+        reached[left] = starts[left] + share[left, None] * (ends[left] - starts[left])
+        ok = _rounded(space, reached[left]).allowed
+        if share[left].min() == 1.0:
+            left = left[~ok]
+            ok = ok[~ok]
+        low[left[ok]], high[left[~ok]] = share[left[ok]], share[left[~ok]]
+        share[left] = (low[left] + high[left]) / 2
+    reached[left] = starts[left] + low[left, None] * (ends[left] - starts[left])
+    return _rounded(space, reached).columns
+
+
+class _Rounded(NamedTuple):
+    """Columns as they will be evaluated: decoded, equalities solved, and encoded again."""
+
+    points: list[Parameters]
+    columns: Array
+    allowed: NDArray[np.bool_]
+
+
+def _rounded(space: Space, columns: Array) -> _Rounded:
+    table = space.decode_table(columns)
+    allowed = np.ones(table.n, dtype=np.bool_)
+    if space.region is not None:
+        table, allowed = space.region.settle(table)
+    return _Rounded(space.rows(table), space.encode_table(table), allowed)
 
 
 def _step(
@@ -163,7 +275,15 @@ def _step(
     moved = np.zeros(len(starts), dtype=bool)
     if not neighbours:
         return starts, best, moved
-    scores = _score(acquisition, np.array(neighbours), like)
+    columns = np.array(neighbours)
+    if space.conditional or space.constraints:
+        found = _rounded(space, columns)
+        neighbours, origin = (
+            list(found.columns[found.allowed]),
+            np.array(origin)[found.allowed].tolist(),
+        )
+        columns = np.array(neighbours).reshape(-1, space.d)
+    scores = _score(acquisition, columns, like)
     starts, best = starts.copy(), best.copy()
     for neighbour, index, score in zip(neighbours, origin, scores, strict=True):
         if score > best[index]:
@@ -207,7 +327,9 @@ def _near(space: Space, incumbents: Array, n: int, generator: Generator) -> Arra
     for position, (name, cell) in enumerate(_cells(space)):
         if 0 < space.free[name].levels <= ENUMERABLE:
             points[:, cell] = np.where(redraw[:, [position]], fresh[:, cell], base[:, cell])
-    return points
+    if space.constraints:
+        return _pulled_back(space, base, points)
+    return _rounded(space, points).columns if space.conditional else points
 
 
 def _draw(d: int, n: int, generator: Generator) -> Array:

@@ -3,27 +3,28 @@
 The first points are our scrambled Sobol sequence, as many as Ax's default design has; the others
 come from Ax's model, a BoTorch Gaussian process with log noisy expected improvement, through
 `bo/ax_bridge.py`. Departures from Ax: no centre point first; a pool is served by the nearest
-unseen row; a point that was tried before gives way to a new one near it.
+unseen row; a point that was tried before gives way to a new one near it. Linear inequalities of
+reals without a log scale are Ax's own; a point that breaks another constraint gives way to the
+nearest of many random points that are allowed. Conditional parameters are refused.
 
 Stateless: each ask rebuilds Ax's experiment from the log, seeded from the ask's generator, so that
 a study goes on bit for bit in another process.
 """
 
 import importlib
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Generator
 
 from bo.contract import Goal, Trial
 from bo.space import Parameters, Space
+from bo.strategies.random import random_points
 from bo.strategies.sobol import first_points
 from bo.strategies.unseen import nearest_unseen, unseen_indices
-from surrogates.errors import NotInstalledError
+from surrogates.errors import CapabilityError, NotInstalledError
 from surrogates.options import option, options
 
 _FEWEST_OUTCOMES = 2
@@ -43,6 +44,11 @@ class AxDefault:
     """Sobol points at first, then Ax's default model."""
 
     def __init__(self, space: Space, goal: Goal, options: Options, seed: int) -> None:
+        if space.conditional:
+            raise CapabilityError(
+                "method ax expected a space whose parameters are always active, got `when` of "
+                f"{space.conditional[0]}; use gp-map, sobol or random"
+            )
         self.note: str | None = None
         self.space = space
         self.goal = goal
@@ -108,20 +114,19 @@ def _load_bridge() -> Any:
 def _unseen(
     space: Space, seen: Sequence[Parameters], point: Parameters, generator: Generator
 ) -> list[Parameters]:
-    """The point if it is new, else a new one near it (itself where there is none).
+    """The point if it is new and allowed, else such a one near it (an old one if there is none).
 
     A pool always gives its nearest unseen row.
     """
     if space.candidates is not None:
         return nearest_unseen(space, seen, space.encode([point]))
-    if space.key(point) not in {space.key(other) for other in seen}:
+    allowed = bool(space.allowed([point])[0])
+    if allowed and space.key(point) not in {space.key(other) for other in seen}:
         return [point]
-    if space.size <= _DRAWS:
-        levels = [space.levels(name) for name in space.free]
-        others = space.decode(np.array([np.concatenate(c) for c in itertools.product(*levels)]))
+    if space.every is not None and space.size <= _DRAWS:
+        others = space.every
     else:
-        shape = (_DRAWS, len(space.free))
-        uniforms = torch.rand(shape, generator=generator, dtype=torch.float64, device="cpu")
-        others = space.from_uniforms(uniforms.numpy())
+        others = random_points(space, _DRAWS, generator=generator)
     pool = Space(space.parameters, candidates=others)
-    return nearest_unseen(pool, seen, space.encode([point])) or [point]
+    columns = space.encode([point])
+    return nearest_unseen(pool, seen, columns) or nearest_unseen(pool, [], columns)

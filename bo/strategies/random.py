@@ -1,7 +1,7 @@
 """Independent uniform points (on the log scale where a parameter has one): the baseline.
 
 Bergstra & Bengio (2012), "Random Search for Hyper-Parameter Optimization". In a pool: unseen rows,
-drawn without replacement.
+drawn without replacement. Under constraints: uniform over the allowed points (`bo/region.py`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ import torch
 from torch import Generator
 
 from bo.contract import Goal, Trial
-from bo.space import Parameters, Space
+from bo.space import Array, Parameters, Space
 from bo.strategies.unseen import unseen_indices
 from surrogates.options import options
 
@@ -41,6 +41,17 @@ class Random:
             left = unseen_indices(self.space, [t.parameters for t in trials])
             order = torch.randperm(len(left), generator=generator, device="cpu").numpy()
             return [self.space.pool.rows[index] for index in left[order[:n]]], None
-        shape = (n, len(self.space.free))
-        uniforms = torch.rand(shape, generator=generator, dtype=torch.float64, device="cpu")
-        return self.space.from_uniforms(uniforms.numpy()), None
+        return random_points(self.space, n, generator=generator), None
+
+
+def random_points(space: Space, n: int, *, generator: Generator) -> list[Parameters]:
+    """n independent allowed points of a space without candidates."""
+
+    def draw(count: int) -> Array:
+        shape = (count, len(space.free))
+        return torch.rand(shape, generator=generator, dtype=torch.float64, device="cpu").numpy()
+
+    if space.region is None:
+        return space.from_uniforms(draw(n))
+    seed = int(torch.randint(2**31, (1,), generator=generator, dtype=torch.int64, device="cpu"))
+    return space.region.draw(draw, n, seed=seed)

@@ -5,6 +5,8 @@ as PyTorch ships them. Point i depends on the study's seed and i alone, i being 
 before it, so that many processes on one study still share one low-discrepancy sequence.
 
 In a pool the sequence moves through the unit cube of the columns and takes the nearest unseen row.
+Under constraints its points outside are left out; where allowed points are rare, the points are
+drawn at random instead (`bo/region.py`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,6 +18,7 @@ from torch import Generator
 from torch.quasirandom import SobolEngine
 
 from bo.contract import Goal, Trial
+from bo.region import Draw
 from bo.space import Parameters, Space
 from bo.strategies.unseen import nearest_unseen
 from surrogates.options import options
@@ -45,6 +48,9 @@ class Sobol:
         """The next n points of the sequence (see `bo.contract.Strategy`)."""
         d = len(self.space.free) if self.space.candidates is None else self.space.d
         engine = SobolEngine(d, scramble=True, seed=self.seed % 2**63)
+        if self.space.candidates is None and self.space.region is not None:
+            draw = _drawing(engine)
+            return self.space.region.draw(draw, n, skip=len(trials), seed=self.seed), None
         uniforms = engine.fast_forward(len(trials)).draw(n, dtype=torch.float64).numpy()
         if self.space.candidates is None:
             return self.space.from_uniforms(uniforms), None
@@ -59,9 +65,22 @@ def first_points(
     return Sobol(space, goal, Options(), seed).ask(trials, n, state=None, generator=unused)[0]
 
 
+def sobol_points(space: Space, n: int, *, generator: Generator) -> list[Parameters]:
+    """n allowed points, quasi-random where allowed points are common."""
+    if space.region is None:
+        return space.from_uniforms(sobol_uniforms(len(space.free), n, generator=generator))
+    seed = int(torch.randint(2**31, (1,), generator=generator, dtype=torch.int64, device="cpu"))
+    engine = SobolEngine(len(space.free), scramble=True, seed=seed)
+    return space.region.draw(_drawing(engine), n, seed=seed)
+
+
 def sobol_uniforms(
     d: int, n: int, *, generator: Generator
 ) -> "np.ndarray[Any, np.dtype[np.float64]]":
     """(n, d) quasi-random numbers in [0, 1], scrambled anew from the generator."""
     seed = int(torch.randint(2**31, (1,), generator=generator, dtype=torch.int64, device="cpu"))
     return SobolEngine(d, scramble=True, seed=seed).draw(n, dtype=torch.float64).numpy()
+
+
+def _drawing(engine: SobolEngine) -> Draw:
+    return lambda n: engine.draw(n, dtype=torch.float64).numpy()

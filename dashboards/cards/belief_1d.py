@@ -91,7 +91,7 @@ def _dots(data: RunData, belief: Mapping[str, Any], name: str, kind: str) -> pd.
     frame = trials[["trial", "value"]].assign(near=near)
     values = trials.get(f"p.{name}", pd.Series(np.nan, index=trials.index))
     frame["at"] = [marks.level(v) for v in values] if kind == "levels" else marks.numbers(values)
-    frame = frame[frame["at"].notna()]
+    frame = frame[frame["at"].notna() & values.notna()]
     return thin(frame, "trial", ["value", "near"])
 
 

@@ -168,10 +168,15 @@ def _part(
     frame = shown[["run", "trial", "value"]].assign(axis=axis, line=range(len(shown)))
     kind = marks.scale_of(table)
     if kind == "levels":
-        texts = [marks.level(each) for each in column]
-        known = marks.levels(table, texts)
+        there = column.notna().to_numpy()  # absent while it was not active
+        texts = [marks.level(each) if on else "" for each, on in zip(column, there, strict=True)]
+        known = marks.levels(table, [text for text, on in zip(texts, there, strict=True) if on])
         spread = max(len(known) - 1, 1)
-        return frame.assign(setting=texts, place=[known.index(t) / spread for t in texts])
+        place = [
+            known.index(text) / spread if on else np.nan
+            for text, on in zip(texts, there, strict=True)
+        ]
+        return frame.assign(setting=texts, place=place)
     values = marks.numbers(column)
     low, high = float(table["low"]), float(table["high"])
     if kind == "log":

@@ -73,6 +73,7 @@ def _panel(
     kind = marks.scale_of(parameter)
     title = marks.shorten(name, 30)
     if kind == "levels":
+        own = own[own["setting"].notna()].copy()  # absent while it was not active
         own["setting"] = [marks.level(value) for value in own["setting"]]
         order = marks.levels(parameter, own["setting"].to_list())
         x = alt.X("setting:N", title=title, sort=order, scale=alt.Scale(domain=order))

@@ -11,8 +11,12 @@ Performs Great in High Dimensions". The mode is found by L-BFGS-B on the exact l
 
 Departs from the paper, and so from BoTorch's `SingleTaskGP`, which it is otherwise: a signal
 variance with log signal_var ~ N(0, 1), without which the intervals come out too narrow wherever a
-few outcomes are far from the others, and Matern-5/2 by default; tied length-scales; starts from
-the previous fit's mode, and no random restarts (a fit draws nothing).
+few outcomes are far from the others, and Matern-5/2 by default; tied length-scales; a noise that
+may fall to 1e-6 of the variance, since many objectives have none; starts from the previous fit's
+mode and from the priors', the better one kept (a fit draws nothing).
+
+On the CPU the mode is found by `surrogates/gp/exact.py`, in double precision, and `predictor` holds
+the same posterior in closed form, for whoever wants many gradients of it; elsewhere by GPyTorch.
 """
 
 import math
@@ -20,14 +24,15 @@ import time
 import warnings
 from typing import Any, cast
 
+import numpy as np
 import torch
 from botorch.exceptions import OptimizationWarning
 from botorch.models import SingleTaskGP
 from botorch.models.transforms import Standardize
-from botorch.models.utils.gpytorch_modules import get_gaussian_likelihood_with_lognormal_prior
 from botorch.optim.fit import fit_gpytorch_mll_scipy
 from gpytorch.constraints import GreaterThan
 from gpytorch.kernels import Kernel, ScaleKernel
+from gpytorch.likelihoods import GaussianLikelihood
 from gpytorch.mlls import ExactMarginalLogLikelihood
 from gpytorch.priors import LogNormalPrior
 from jaxtyping import Float
@@ -35,12 +40,14 @@ from linear_operator.utils.warnings import NumericalWarning
 from torch import Generator, Tensor
 
 from surrogates.contract import State, check_data
+from surrogates.gp import exact
 from surrogates.inputs import Inputs
 from surrogates.options import option, options
 
-_SHORTEST_LENGTHSCALE = 2.5e-2
-_LEAST_SIGNAL_VAR = 1e-2
-_TOLERANCE = 1e-7  # relative, of the log posterior per observation
+Array = exact.Array
+
+_TOLERANCE = 1e-8  # relative, of the log posterior per observation
+_COLD_AT_MOST = 200  # with more observations an earlier mode is start enough
 
 
 @options
@@ -56,10 +63,31 @@ class Options:
 
 
 class MapGP(SingleTaskGP):
-    """The fitted model: BoTorch's exact GP with `diagnostics` and `state`."""
+    """The fitted model: BoTorch's exact GP with `diagnostics` and `state`.
+
+    `predictor` is its posterior in standardised units; None where it is not on the CPU.
+    """
 
     diagnostics: dict[str, float]
     state: State
+    predictor: exact.Predictor | None = None
+
+    def marginals(self, x: Array, *, noise: bool) -> tuple[Array, Array]:
+        """Means and variances (m,) at (m, d) columns, as of `posterior`, with or without noise.
+
+        In closed form where there is a `predictor`; known variances of noise count by their median.
+        """
+        if self.predictor is None:
+            X = torch.as_tensor(x).to(self.train_targets).unsqueeze(1)
+            with torch.no_grad():
+                told = cast(Any, self.posterior(X, observation_noise=noise))
+            return told.mean.flatten().cpu().numpy(), told.variance.flatten().cpu().numpy()
+        mean, var = self.predictor.moments(x)
+        if noise:
+            var = var + float(np.median(self.predictor.noise))
+        transform = cast(Standardize, self.outcome_transform)
+        centre, unit = float(transform.means), float(transform.stdvs)
+        return centre + unit * mean[:, 0], unit**2 * var
 
 
 class TiedKernel(Kernel):
@@ -74,7 +102,7 @@ class TiedKernel(Kernel):
             ard_num_dims=p,
             lengthscale_prior=prior,
             lengthscale_constraint=GreaterThan(
-                _SHORTEST_LENGTHSCALE,
+                exact.SHORTEST_LENGTHSCALE,
                 transform=None,  # pyright: ignore[reportArgumentType]
                 initial_value=prior.mode,
             ),
@@ -124,15 +152,63 @@ def fit(
         train_X,
         train_Y,
         train_Yvar,
-        likelihood=None
-        if train_Yvar is not None
-        else get_gaussian_likelihood_with_lognormal_prior(),
+        likelihood=None if train_Yvar is not None else _noisy(),
         covar_module=_scaled(TiedKernel(groups, matern=options.kernel == "matern52")),
         outcome_transform=Standardize(m=1),
     ).to(train_X)
+    if warm_start is not None and len(warm_start["lengthscale"]) != len(set(inputs.groups)):
+        warm_start = None  # of another space
+    find = _find_here if train_X.device.type == "cpu" else _find_elsewhere
+    found = find(model, inputs, options, warm_start)
+    model.eval()
+    model.state = _mode(model)
+    model.diagnostics = {
+        "seconds": time.perf_counter() - began,
+        **found,
+        "iteration_limit": float(options.max_iterations),
+    }
+    if train_Yvar is None:
+        model.diagnostics["noise_var"] = float(model.state["noise_var"])
+    return model
+
+
+def _find_here(
+    model: MapGP, inputs: Inputs, options: Options, warm_start: State | None
+) -> dict[str, float]:
+    """Give the model the mode, found on the CPU in closed form, and its `predictor`."""
+    noise = cast(Tensor, model.likelihood.noise).detach().double()
+    data = exact.Data(
+        X=model.train_inputs[0].double().numpy(),
+        y=model.train_targets.double().numpy(),
+        groups=np.array(inputs.groups),
+        matern=options.kernel == "matern52",
+        noise=None if noise.numel() == 1 else noise.numpy(),
+    )
+    starts = [exact.default_start(data)]
+    if warm_start is not None:
+        values = [*warm_start["lengthscale"], warm_start["signal_var"]]
+        if data.noise is None:
+            values.append(warm_start.get("noise_var", math.exp(-5)))
+        starts.append(np.log(values))
+        if len(data.y) > _COLD_AT_MOST:
+            del starts[0]
+    mode = exact.find_mode(
+        data, starts, max_iterations=options.max_iterations, tolerance=_TOLERANCE
+    )
+    p, theta = data.p, np.exp(mode.theta).tolist()
+    found: dict[str, Any] = {"lengthscale": theta[:p], "signal_var": theta[p], "mean": mode.mean}
+    _load(model, found if data.noise is not None else found | {"noise_var": theta[p + 1]})
+    model.predictor = exact.Predictor(mode.theta, mode.mean, data)
+    return {"log_posterior": mode.log_posterior, "iterations": float(mode.iterations)}
+
+
+def _find_elsewhere(
+    model: MapGP, inputs: Inputs, options: Options, warm_start: State | None
+) -> dict[str, float]:
+    """Give the model the mode, found by GPyTorch where its tensors lie."""
     if warm_start is not None:
         _load(model, warm_start)
-    mll = ExactMarginalLogLikelihood(model.likelihood, model).to(train_X)
+    mll = ExactMarginalLogLikelihood(model.likelihood, model).to(model.train_targets)
     with warnings.catch_warnings():
         # What these two say, an iteration limit or jitter on the diagonal, stands in diagnostics.
         warnings.simplefilter("ignore", OptimizationWarning)
@@ -141,16 +217,20 @@ def fit(
             mll, options={"maxiter": options.max_iterations, "ftol": _TOLERANCE}
         )
     mll.eval()
-    model.state = _mode(model)
-    model.diagnostics = {
-        "seconds": time.perf_counter() - began,
-        "log_posterior": -float(result.fval) * train_X.shape[0],
-        "iterations": float(result.step),
-        "iteration_limit": float(options.max_iterations),
-    }
-    if train_Yvar is None:
-        model.diagnostics["noise_var"] = float(model.state["noise_var"])
-    return model
+    n = model.train_targets.shape[-1]
+    return {"log_posterior": -float(result.fval) * n, "iterations": float(result.step)}
+
+
+def _noisy() -> GaussianLikelihood:
+    prior = LogNormalPrior(loc=-4.0, scale=1.0)
+    return GaussianLikelihood(
+        noise_prior=prior,
+        noise_constraint=GreaterThan(
+            exact.LEAST_NOISE_VAR,
+            transform=None,  # pyright: ignore[reportArgumentType]
+            initial_value=prior.mode,
+        ),
+    )
 
 
 def _scaled(kernel: TiedKernel) -> ScaleKernel:
@@ -158,7 +238,7 @@ def _scaled(kernel: TiedKernel) -> ScaleKernel:
         kernel,
         outputscale_prior=LogNormalPrior(loc=0.0, scale=1.0),
         outputscale_constraint=GreaterThan(
-            _LEAST_SIGNAL_VAR,
+            exact.LEAST_SIGNAL_VAR,
             transform=None,  # pyright: ignore[reportArgumentType]
             initial_value=1.0,
         ),
@@ -179,11 +259,9 @@ def _mode(model: MapGP) -> dict[str, Any]:
 
 
 def _load(model: MapGP, state: State) -> None:
-    """Start from an earlier mode where it fits this space."""
+    """Set the hyperparameters."""
     scaled = cast(ScaleKernel, model.covar_module)
     kernel = scaled.base_kernel
-    if len(state["lengthscale"]) != kernel.lengthscale.numel():
-        return
     like: dict[str, Any] = {
         "dtype": model.train_targets.dtype,
         "device": model.train_targets.device,

@@ -1,0 +1,329 @@
+"""Conditional parameters, and properties of every kind of space."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings, strategies as st
+
+import bo
+from bo import metrics
+from bo.contract import Goal, Trial
+from bo.methods import make_strategy
+from surrogates.errors import CapabilityError, UsageError
+from surrogates.seeds import derive_seed
+
+TREE = {
+    "act": bo.choice("relu", "tanh", "gelu"),
+    "slope": bo.real(0, 0.3, when={"act": "relu"}),
+    "n": bo.integer(1, 3),
+    "deep": bo.real(1e-3, 1, log=True, when={"n": [2, 3]}),
+    "kind": bo.choice("a", "b", "c", when={"act": ["gelu", "relu"], "n": 3}),
+    "grand": bo.boolean(when={"kind": "c"}),
+    "size": bo.ordinal(8, 16, when={"grand": True}),
+    "extra": bo.fixed(7, when={"kind": "a"}),
+}
+
+
+def test_a_point_holds_its_active_parameters_only():
+    space = bo.Space(TREE)
+    points = space.from_uniforms(np.random.default_rng(0).random((500, len(space.free))))
+    for point in points:
+        assert ("slope" in point) == (point["act"] == "relu")
+        assert ("deep" in point) == (point["n"] != 1)
+        assert ("kind" in point) == (point["act"] != "tanh" and point["n"] == 3)
+        assert ("grand" in point) == (point.get("kind") == "c")
+        assert ("size" in point) == (point.get("grand") is True)
+        assert (point.get("extra") == 7) == (point.get("kind") == "a")
+        assert list(point) == [name for name in TREE if name in point]
+        assert space.check(point) == point
+
+
+def test_columns_of_inactive_parameters_are_their_default_and_an_indicator_tells():
+    space = bo.Space({"on": bo.boolean(), "x": bo.real(1, 3, when={"on": True})})
+    assert space.encode([{"on": True, "x": 1.5}, {"on": False}]).tolist() == [
+        [1.0, 0.25, 1.0],
+        [0.0, 0.5, 0.0],
+    ]
+    assert [c.kind for c in space.inputs.columns] == ["ordinal", "real", "ordinal"]
+    assert space.inputs.groups == (0, 1, 2)
+    assert space.inputs.columns[2].levels == 2
+    assert space.decode(np.array([[0.2, 0.9, 1.0]])) == [{"on": False}]  # it can't disagree
+
+
+@pytest.mark.parametrize(
+    ("point", "told"),
+    [
+        (
+            {"act": "tanh", "slope": 0.1, "n": 1},
+            "active only when act is 'relu', and act is 'tanh'",
+        ),
+        ({"act": "relu", "n": 1}, "none for slope"),
+        ({"act": "tanh", "n": 3, "deep": 0.1, "grand": True}, "kind is not active itself"),
+        ({"act": "tanh", "n": 1, "extra": 7}, "active only when kind is 'a'"),
+    ],
+)
+def test_inactive_and_missing_values_are_refused(point, told):
+    with pytest.raises(UsageError) as error:
+        bo.Space(TREE).check(point)
+    assert told in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "told"),
+    [
+        ({"a": bo.boolean(when={"b": True}), "b": bo.boolean(when={"a": True})}, "circle"),
+        ({"x": bo.real(0, 1, when={"x": 0.5})}, "expected no parameter"),
+        ({"x": bo.real(0, 1, when={"act": "a"})}, "did you mean 'acti'"),
+        ({"x": bo.real(0, 1, when={"acti": "c"})}, "expected a known value"),
+        ({"x": bo.real(0, 1, when={"y": 0.5})}, "y, which is real"),
+    ],
+)
+def test_impossible_conditions_are_refused(parameters, told):
+    others = {"acti": bo.choice("a", "b"), "y": bo.real(0, 1)} if "x" in parameters else {}
+    if told.startswith("expected no"):
+        others, told = {"y": bo.real(0, 1)}, "expected a known parameter"
+    with pytest.raises(UsageError) as error:
+        bo.Space({"z": bo.real(0, 1)} | others | parameters)
+    assert told in str(error.value)
+
+
+@pytest.mark.parametrize("when", [{}, {"act": []}, {"act": None}])
+def test_an_empty_condition_is_refused(when):
+    with pytest.raises(UsageError, match="when expected"):
+        bo.real(0, 1, when=when)
+
+
+def test_a_space_needs_a_parameter_that_is_always_active():
+    with pytest.raises(UsageError, match="always active|circle"):
+        bo.Space({"a": bo.boolean(when={"b": True}), "b": bo.boolean(when={"a": True})})
+
+
+def test_conditions_survive_files_and_tell_spaces_apart(tmp_path):
+    (tmp_path / "space.toml").write_text(
+        'act = { type = "choice", values = ["relu", "tanh"] }\n'
+        'slope = { type = "real", low = 0.0, high = 0.3, when = { act = "relu" } }\n'
+    )
+    space = bo.Space.from_toml(tmp_path / "space.toml")
+    assert space.parameters["slope"] == bo.real(0, 0.3, when={"act": "relu"})
+    tree = bo.Space(TREE)
+    again = bo.Space.from_dict(json.loads(json.dumps(tree.to_dict())))
+    assert again.difference(tree) is None
+    assert again.signature() == tree.signature()
+    other = bo.Space(TREE | {"slope": bo.real(0, 0.3)})
+    assert "parameter slope" in (tree.difference(other) or "")
+
+
+def test_a_finite_conditional_space_knows_its_size():
+    space = bo.Space(
+        {
+            "act": bo.choice("relu", "tanh"),
+            "n": bo.integer(1, 3),
+            "kind": bo.choice("a", "b", when={"act": "relu"}),
+        }
+    )
+    assert space.size == 3 * 2 + 3
+    assert bo.Space({"n": bo.integer(1, 4)}, subject_to=["n <= 3"]).size == 3
+
+
+def test_a_conditional_pool_is_searched_and_kept():
+    rows = [{"on": True, "x": x / 9} for x in range(10)] + [{"on": False}, {"on": False}]
+    space = bo.Space({"on": bo.boolean(), "x": bo.real(0, 1, when={"on": True})}, candidates=rows)
+    assert space.size == 11
+    again = bo.Space.from_dict(json.loads(json.dumps(space.to_dict())))
+    assert again.difference(space) is None
+    for method, count in (("random", 11), ("sobol", 11), ("gp-map", 5)):
+        points = _asks(space, method, count, batch=count if count == 11 else 3)
+        assert len({space.key(point) for point in points}) == count
+
+
+def test_rows_of_trials_have_empty_cells_for_what_is_not_active():
+    trials = [
+        Trial(0, {"on": False}, "complete", values={"x": 1.0}),
+        Trial(1, {"on": True, "x": 0.5}, "complete", values={"x": 2.0}),
+    ]
+    first, second = metrics.trial_rows(trials)
+    assert list(first) == list(second)
+    assert (first["x"], first["value.x"], second["x"]) == (None, 1.0, 0.5)
+
+
+def test_a_study_in_a_conditional_space_resumes_and_draws_its_belief(tmp_path):
+    from bo.snapshot import snapshot
+
+    store = tmp_path / "runs.db"
+
+    def study(seed=3):
+        return bo.Study(bo.Space(TREE), "minimize y", name="s", store=store, method="gp-map")
+
+    drawn = []
+    first = study()
+    first.after_ask = lambda before, asked, state: drawn.append(snapshot(first, before, asked))
+    first.run(lambda p: p.get("slope", 0.2) - p["n"], budget=16)
+    joined = study()
+    assert len(joined.trials) == 16
+    picture = [each for each in drawn if each is not None][-1]
+    json.dumps(picture, allow_nan=False)
+    best = first.best
+    assert best is not None
+    assert {each["parameter"] for each in picture["slices"]} <= set(TREE)
+    frame = first.result().trials
+    assert set(frame.columns) >= {"act", "slope", "deep"}
+
+
+def test_ax_refuses_conditional_parameters():
+    pytest.importorskip("ax")
+    with pytest.raises(CapabilityError, match="always active"):
+        make_strategy("ax", bo.Space(TREE), Goal("y", "minimize"), {}, 1)
+
+
+def _asks(space: bo.Space, method: str, count: int, *, batch: int, seed: int = 1) -> list:
+    options = {"surrogate.max_iterations": 5, "initial": 2} if method == "gp-map" else {}
+    made = make_strategy(method, space, Goal("y", "minimize"), options, seed)
+    trials: list[Trial] = []
+    state = None
+    while len(trials) < count:
+        generator = torch.Generator()
+        generator.manual_seed(derive_seed(seed, "ask", len(trials)))
+        points, new = made.ask(
+            trials, min(batch, count - len(trials)), state=state, generator=generator
+        )
+        if not points:
+            break
+        state = new or state
+        outcomes = ((space.encode(points) - 0.8) ** 2).sum(axis=1)
+        for point, outcome in zip(points, outcomes, strict=True):
+            kind = "failed" if len(trials) % 5 == 4 else "complete"
+            values = {"y": float(outcome)} if kind == "complete" else {}
+            trials.append(Trial(len(trials), point, kind, values=values))
+    return [trial.parameters for trial in trials]
+
+
+NUMBERS = st.sampled_from([-3.0, 0.0, 0.1, 0.5, 1.0, 7.25, 1e3])
+LEVELS = st.lists(st.sampled_from([1, 2, 4, 8.5, "a", "b"]), min_size=2, max_size=4, unique=True)
+
+
+# Strategies draw tables as in SPACE.toml: the checks of types draw at random, which they may not.
+@st.composite
+def one_parameter(draw: st.DrawFn, parents: dict):
+    """A table of a parameter of any type, perhaps conditional on one of those before it."""
+    kind = draw(
+        st.sampled_from(["real", "log", "integer", "ordinal", "choice", "boolean", "fixed"])
+    )
+    table: dict = {"type": "real" if kind == "log" else kind}
+    able = {name: values for name, values in parents.items() if values}
+    if able and draw(st.booleans()):
+        parent = draw(st.sampled_from(sorted(able)))
+        some = st.lists(st.sampled_from(able[parent]), min_size=1, max_size=2, unique=True)
+        table["when"] = {parent: draw(some)}
+    if kind == "real":
+        low = draw(NUMBERS)
+        return table | {"low": low, "high": low + draw(st.sampled_from([1e-3, 1.0, 50.0]))}
+    if kind == "log":
+        return table | {"low": 1e-4, "high": draw(st.sampled_from([1e-3, 1.0, 1e4])), "log": True}
+    if kind == "integer":
+        high = 1 + draw(st.sampled_from([1, 5, 5000]))
+        return table | {"low": 1, "high": high, "log": draw(st.booleans())}
+    if kind == "fixed":
+        return table | {"value": 3}
+    return table if kind == "boolean" else table | {"values": draw(LEVELS)}
+
+
+def _values(table: dict) -> list:
+    """What a parent can be; none of a real, a fixed, or a wide integer."""
+    if table["type"] == "integer" and table["high"] <= 6:
+        return list(range(table["low"], table["high"] + 1))
+    return [False, True] if table["type"] == "boolean" else table.get("values", [])
+
+
+@st.composite
+def spaces(draw: st.DrawFn):
+    """A space of any kind as tables, and whether some of its points are to be a pool."""
+    tables: dict = {}
+    for position in range(draw(st.integers(1, 5))):
+        parents = {name: _values(table) for name, table in tables.items()}
+        tables[f"p{position}"] = draw(one_parameter(parents))
+    if not any(t["type"] != "fixed" and "when" not in t for t in tables.values()):
+        tables["last"] = {"type": "real", "low": 0, "high": 1}
+    numeric = [n for n, t in tables.items() if t.get("high", 1e9) <= 2e3]
+    texts: list[str] = []
+    if numeric and draw(st.booleans()):
+        some = draw(st.lists(st.sampled_from(numeric), min_size=1, max_size=3, unique=True))
+        middle = sum((tables[n]["low"] + tables[n]["high"]) / 2 for n in some)
+        whole = any(tables[n]["type"] == "integer" for n in some)
+        sign = draw(st.sampled_from(["<=", ">=", "<"] if whole else ["<=", ">=", "<", "=="]))
+        texts.append(f"{' + '.join(some)} {sign} {middle!r}")
+        if draw(st.booleans()):
+            texts.append(f"abs({some[0]}) >= 0")
+    return tables | ({"constraints": texts} if texts else {}), draw(st.integers(0, 4)) == 0
+
+
+def space_of(tables: dict, pooled: bool) -> bo.Space:
+    """The space, or some of its points as a pool."""
+    space = bo.Space.from_dict(tables)
+    if not pooled:
+        return space
+    texts = [constraint.text for constraint in space.constraints]
+    made = _asks(space, "random", 5, batch=5)
+    return bo.Space(space.parameters, subject_to=texts, candidates=made)
+
+
+def check_inverses(space: bo.Space, seed: int) -> None:
+    """Any columns decode to a valid point, and encoding and decoding undo each other."""
+    random = np.random.default_rng(seed)
+    for points in (
+        space.decode(random.random((20, space.d))),
+        space.from_uniforms(random.random((20, len(space.free)))),
+    ):
+        columns = space.encode(points)
+        assert repr(space.decode(columns)) == repr(points)
+        assert (space.encode(space.decode(columns)) == columns).all()
+        assert ((columns >= 0) & (columns <= 1)).all()
+        for point in points:
+            assert space.typed(point) == point
+
+
+def check_asks(space: bo.Space, seed: int, methods: tuple[str, ...]) -> None:
+    """Every point of every method is valid; in a pool, an unseen row."""
+    for method in methods:
+        points = _asks(space, method, 6, batch=3, seed=seed)
+        for point in points:
+            assert space.check(point) == point
+            assert list(point) == [name for name in space.parameters if name in point]
+        if space.pool is not None:
+            assert all(space.key(point) in space.pool.index for point in points)
+            assert len({space.key(point) for point in points}) == len(points)
+
+
+RELAXED = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=RELAXED)
+@given(made=spaces(), seed=st.integers(0, 2**31))
+def test_any_space_encodes_exactly_and_is_asked_validly(made, seed):
+    space = space_of(*made)
+    check_inverses(space, seed)
+    check_asks(space, seed, ("random", "sobol"))
+
+
+@settings(max_examples=5, deadline=None, suppress_health_check=RELAXED)
+@given(made=spaces(), seed=st.integers(0, 2**31))
+def test_a_model_asks_validly_in_any_space(made, seed):
+    space = space_of(*made)
+    check_asks(space, seed, ("gp-map",))
+
+
+@pytest.mark.slow
+@settings(max_examples=10_000, deadline=None, suppress_health_check=RELAXED)
+@given(made=spaces(), seed=st.integers(0, 2**31))
+def test_ten_thousand_spaces(made, seed):
+    space = space_of(*made)
+    check_inverses(space, seed)
+    check_asks(space, seed, ("random", "sobol"))
+    if seed % 20 == 0:
+        check_asks(space, seed, ("gp-map",))
+
+
+def test_infinite_spaces_say_so():
+    assert bo.Space(TREE).size == math.inf
