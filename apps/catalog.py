@@ -7,7 +7,7 @@ lists names without.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bo.methods import MODEL_BASED, method_rows, problem_rows
+from bo.methods import MODEL_BASED, method_rows, problem_rows, problem_schema, target_rows
 from rl import catalog as rl_catalog
 from surrogates.catalog import SURROGATES
 from surrogates.errors import UsageError
@@ -42,7 +42,8 @@ def check_names(kind: str, problem: str, method: str | None) -> str:
     Raises:
         UsageError: an unknown name (the nearest one is suggested), or none where one is needed.
     """
-    find(problem, listed(kind, "problem"), what=f"{kind} problem")
+    targets = target_rows() if kind == "bo" else []
+    find(problem, [*listed(kind, "problem"), *targets], what=f"{kind} problem")
     methods = listed(kind, "method")
     if method is None:
         if kind == "bo":
@@ -63,7 +64,8 @@ def describe(role: str, row: Row, *, options: bool) -> dict[str, Any]:
         "help": row.help,
     }
     if options:
-        described["options"] = option_schema(row)
+        of_bo_problem = role == "problem" and row.kind == "bo"
+        described["options"] = problem_schema(row) if of_bo_problem else option_schema(row)
     return described
 
 

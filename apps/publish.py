@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import sys
+from typing import Any
 
 from apps.catalog import describe, everything
 from apps.store import Store
@@ -18,14 +19,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--store", required=True)
     store = Store.open(parser.parse_args().store, create=True)
-    data = bool(os.environ.get("WALD_DATA"))
-    rows = [
+    store.publish(offered(data=bool(os.environ.get("WALD_DATA"))))
+    json.dump({"cuda": _cuda()}, sys.stdout)  # the supervisor writes it beside its own row
+
+
+def offered(*, data: bool) -> list[dict[str, Any]]:
+    """What the Start page can offer, with options; `data`: measured tables are on this machine."""
+    return [
         describe(role, row, options=True)
         for role, row in everything()
-        if data or not row.name.startswith("blackbox/")  # tables that are not on this machine
+        if data or not row.name.startswith("blackbox/")
+        if row.name.count("<") <= 1  # the form fills in one number
     ]
-    store.publish(rows)
-    json.dump({"cuda": _cuda()}, sys.stdout)  # the supervisor writes it beside its own row
 
 
 def _cuda() -> bool:

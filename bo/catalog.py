@@ -12,7 +12,62 @@ METHODS: tuple[tuple[str, str, str, str, str], ...] = (
     ("random", "bo.strategies.random:Random", "bo", "pool", "Independent uniform points"),
     ("sobol", "bo.strategies.sobol:Sobol", "bo", "pool", "Scrambled Sobol sequence"),
     ("ax", "bo.strategies.ax:AxDefault", "bo", "pending", "Ax's own default strategy"),
+    ("cma", "bo.strategies.cma:CMA", "bo", "", "CMA-ES with restarts (package cma)"),
+    (
+        "optuna-tpe",
+        "bo.strategies.peers.optuna_tpe:OptunaTPE",
+        "bo",
+        "pending",
+        "Optuna's Parzen estimator (TPE)",
+    ),
+    (
+        "optuna-gp",
+        "bo.strategies.peers.optuna_gp:OptunaGP",
+        "bo",
+        "pending",
+        "Optuna's Gaussian process sampler",
+    ),
+    (
+        "smac",
+        "bo.strategies.peers.smac:SMAC",
+        "bo",
+        "",
+        "SMAC with a Gaussian process, or with its own random forest (no pyrfr needed)",
+    ),
+    (
+        "hebo",
+        "bo.strategies.peers.hebo:HEBO",
+        "bo",
+        "",
+        "HEBO: needs pip install --no-deps HEBO disjoint-set",
+    ),
+    (
+        "nevergrad",
+        "bo.strategies.peers.nevergrad:Nevergrad",
+        "bo",
+        "",
+        "Nevergrad's NGOpt, or any optimiser that it has",
+    ),
 )
+
+_MODELS = {
+    "knn": "Nearest neighbours",
+    "svm-rbf": "Support vector machine (RBF)",
+    "dt": "Decision tree",
+    "rf": "Random forest",
+    "mlp-adam": "Neural network (Adam)",
+    "mlp-sgd": "Neural network (SGD)",
+    "ada": "AdaBoost",
+    "lasso": "Linear model with L1 penalty",
+    "linear": "Linear model with L2 penalty",
+}
+_DATA = {
+    "breast-cancer": "breast cancer",
+    "digits": "images of digits",
+    "iris": "iris flowers",
+    "wine": "wine cultivars",
+    "diabetes": "diabetes progression (regression)",
+}
 
 PROBLEMS: tuple[tuple[str, str, str, str, str], ...] = (
     (
@@ -123,6 +178,97 @@ PROBLEMS: tuple[tuple[str, str, str, str, str], ...] = (
         "Path among obstacles by d / 2 way points",
     ),
     (
+        "braninforrester",
+        "bo.problems.greed:problem",
+        "bo",
+        "optimum",
+        "Branin with a slope, 2-d, one minimum",
+    ),
+    (
+        "cosines",
+        "bo.problems.greed:problem",
+        "bo",
+        "optimum",
+        "Cosines in a bowl, 2-d",
+    ),
+    (
+        "goldsteinprice",
+        "bo.problems.greed:problem",
+        "bo",
+        "optimum",
+        "Goldstein-Price, 2-d, over six decades",
+    ),
+    (
+        "wangfreitas",
+        "bo.problems.greed:problem",
+        "bo",
+        "optimum",
+        "Wang-Freitas, 1-d, the deeper well is a tenth as wide",
+    ),
+    (
+        "loggoldsteinprice",
+        "bo.problems.greed:problem",
+        "bo",
+        "optimum",
+        "log of Goldstein-Price, 2-d",
+    ),
+    (
+        "loggsobol<d>",
+        "bo.problems.greed:problem",
+        "bo",
+        "optimum",
+        "log of g-Sobol, a kink in each coordinate",
+    ),
+    (
+        "loghartmann6",
+        "bo.problems.greed:problem",
+        "bo",
+        "optimum",
+        "log of Hartmann, 6-d",
+    ),
+    (
+        "logrosenbrock<d>",
+        "bo.problems.greed:problem",
+        "bo",
+        "optimum",
+        "log of Rosenbrock, banana valley",
+    ),
+    (
+        "logsixhumpcamel",
+        "bo.problems.greed:problem",
+        "bo",
+        "optimum",
+        "log of the six-hump camel, 2-d, two needles",
+    ),
+    (
+        "logstyblinskitang<d>",
+        "bo.problems.greed:problem",
+        "bo",
+        "optimum",
+        "log of Styblinski-Tang, separable with local minima",
+    ),
+    (
+        "coco/bbob-f<k>-d<d>-i<i>",
+        "bo.problems.coco:problem",
+        "bo",
+        "",
+        "COCO: function 1-24, dimension 2, 3, 5, 10, 20 or 40, instance; extra coco",
+    ),
+    (
+        "coco/bbob-mixint-f<k>-d<d>-i<i>",
+        "bo.problems.coco:problem",
+        "bo",
+        "",
+        "COCO, four fifths integers: dimension 5, 10, 20, 40, 80 or 160; extra coco",
+    ),
+    (
+        "lunarlander-controller",
+        "bo.problems.lunar_lander:problem",
+        "bo",
+        "",
+        "Twelve weights of a controller that lands a craft, maximised; extra box2d",
+    ),
+    (
         "svm-digits",
         "bo.problems.tuning:problem",
         "bo",
@@ -198,6 +344,11 @@ PROBLEMS: tuple[tuple[str, str, str, str, str], ...] = (
         "bo",
         "",
         "Neural network on diabetes progression (442 x 10, regression)",
+    ),
+    *(
+        (f"{model}-{data}", "bo.problems.estimators:problem", "bo", "", f"{told} on {what}")
+        for model, told in _MODELS.items()
+        for data, what in _DATA.items()
     ),
     (
         "table:<file>",
@@ -438,3 +589,9 @@ PROBLEMS: tuple[tuple[str, str, str, str, str], ...] = (
         "Cells of a network on CIFAR-10, 15,625: accuracy",
     ),
 )
+
+TARGETS: tuple[tuple[str, str, str, str, str], ...] = (
+    ("command:<target>", "bo.problems.users:command", "bo", "", "A user's command line"),
+    ("python:<target>", "bo.problems.users:function", "bo", "", "A user's function"),
+)
+"""A user's own work, given to `wald optimize`. No problems of the catalog: no page may name one."""

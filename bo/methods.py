@@ -5,10 +5,11 @@ from typing import Any
 
 from bo import catalog
 from bo.contract import Goal, Problem, Strategy
+from bo.problems import wrappers
 from bo.space import Space
 from surrogates.catalog import SURROGATES
 from surrogates.errors import UsageError
-from surrogates.options import build, unknown
+from surrogates.options import build, schema, unknown
 from surrogates.registry import Row, find, rows
 
 MODEL_BASED = "bo.strategies.model_based:ModelBased"
@@ -28,10 +29,37 @@ def problem_rows() -> list[Row]:
     return rows(catalog.PROBLEMS)
 
 
+def target_rows() -> list[Row]:
+    """What `wald optimize` evaluates. No page offers these: a name of them is code to run."""
+    return rows(catalog.TARGETS)
+
+
 def make_problem(name: str, options: Mapping[str, Any]) -> Problem:
-    """A problem by its catalog name. Raises `UsageError`."""
-    row = find(name, problem_rows(), what="bo problem")
-    return row.load()(name, build(row.options(), options, owner=f"problem {row.name}"))
+    """A problem by its catalog name, with what every problem takes around it (noise, ...).
+
+    Raises:
+        UsageError: an unknown problem or option (the nearest one is suggested).
+    """
+    row = find(name, [*problem_rows(), *target_rows()], what="bo problem")
+    owner = f"problem {row.name}"
+    if row in target_rows():
+        return row.load()(name, build(row.options(), options, owner=owner))
+    known = [option["name"] for option in problem_schema(row)]
+    for given in options:
+        if given not in known:
+            raise UsageError(unknown(f"option of {owner}", given, known))
+    own = {option["name"] for option in schema(row.options())}
+    inner = {given: value for given, value in options.items() if given in own}
+    outer = {given: value for given, value in options.items() if given not in own}
+    made = row.load()(name, build(row.options(), inner, owner=owner))
+    return wrappers.wrap(made, build(wrappers.Options, outer, owner=owner))
+
+
+def problem_schema(row: Row) -> list[dict[str, Any]]:
+    """The options of a problem of the catalog: its own, then those that every one takes."""
+    own = schema(row.options())
+    names = {option["name"] for option in own}
+    return own + [option for option in schema(wrappers.Options) if option["name"] not in names]
 
 
 def make_strategy(

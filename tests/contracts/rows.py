@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from bo.methods import method_rows, problem_rows
+from bo.problems import estimators
 from rl import catalog as rl_catalog
 from surrogates.catalog import SURROGATES
 from surrogates.errors import UsageError
@@ -33,6 +34,7 @@ KINDS = {
 """What `--row` may name, and the kind that such a row has in its catalog."""
 
 _DATA_SETS = ("australian", "car", "phoneme", "segment")
+_QUICK = ("knn-diabetes", "svm-rbf-diabetes", "dt-diabetes", "lasso-diabetes", "linear-diabetes")
 _SURROGATE = {"joint", "gradients", "fantasies", "categorical", "multi-output", "paths"}
 CAPABILITIES = {
     "surrogate": _SURROGATE,
@@ -46,15 +48,30 @@ CAPABILITIES = {
 """The words that a row of each kind may declare."""
 
 REDUCED: dict[str, dict[str, Any]] = {
+    "bo.strategies.peers.smac:SMAC": {"challengers": 100, "budget": 20},
     "bo.problems.tuning:problem": {"rows": 150},
+    "bo.problems.lunar_lander:problem": {"episodes": 2},
     "rl.agents.dqn:agent": {"start": 32, "batch": 8, "replay": 64, "width": 16},
     "rl.environments.cartpole:environments": {"time_limit": 15},
     "rl.environments.classic:environments": {"time_limit": 15},
 }
 """By factory, options under which the checks are quick; whoever is quick already needs none."""
 
-SLOW = {"blackbox/hpolib-slice", *(f"blackbox/hpobench-{d}" for d in _DATA_SETS)}
-"""Rows that take seconds to load (tables of 30,000 rows and more); checked with `-m slow`."""
+SLOW = {
+    "hebo",
+    "blackbox/hpolib-slice",
+    *(f"blackbox/hpobench-{d}" for d in _DATA_SETS),
+    *(name for name in estimators.NAMES if not name.endswith("-wine") and name not in _QUICK),
+}
+"""Rows that take seconds to load, ask or evaluate (tables of 30,000 rows and more, digits, HEBO),
+or that are much like others; checked with `-m slow`."""
+
+EXAMPLES = {
+    "coco/bbob-f<k>-d<d>-i<i>": ("coco/bbob-f8-d2-i1", "cocoex"),
+    "coco/bbob-mixint-f<k>-d<d>-i<i>": ("coco/bbob-mixint-f15-d5-i2", "cocoex"),
+    "lunarlander-controller": ("lunarlander-controller", "Box2D"),
+}
+"""Names of problems behind an extra, and the module that it brings."""
 
 
 def catalog(kind: str) -> list[Row]:
@@ -115,6 +132,10 @@ def smallest_dimension(row: Row) -> str:
 
 def example(row: Row, folder: Path) -> str:
     """A concrete name of a row whose name may hold a placeholder; its files are in the folder."""
+    if row.name in EXAMPLES:
+        name, module = EXAMPLES[row.name]
+        pytest.importorskip(module)
+        return name
     if "<d>" in row.name:
         return smallest_dimension(row)
     if row.name == "table:<file>":

@@ -14,8 +14,8 @@ from typing import Any
 
 import bo
 from apps import runner
-from apps.catalog import describe, everything
 from apps.events import Event
+from apps.publish import offered
 from apps.spec import RunSpec
 from apps.store import Store
 from bo.contract import Goal, Problem
@@ -44,7 +44,7 @@ LINE = {"x": bo.real(0.0, 1.0)}
 def make(path: Path) -> Store:
     """The store at a path, with all of `AWKWARD` and `ORDINARY` in it."""
     store = Store.open(str(path), create=True)
-    store.publish([describe(role, row, options=True) for role, row in everything()])
+    store.publish(offered(data=True))
     store.submit("empty", spec(budget=5))
     _bo(store, "one-point", LINE, _square, budget=1)
     _bo(store, "all-nan", LINE, lambda p, seed: math.nan)
@@ -58,7 +58,7 @@ def make(path: Path) -> Store:
     _bo(store, "unicode", {"größe 🙂": bo.real(0.0, 1.0), "a.b [c]": bo.integer(1, 3)}, _first)
     _bo(store, "clock-skew", LINE, _square)
     _bo(store, "running", LINE, _square)
-    _bo(store, "believing", SQUARE | {"z": bo.real(0.0, 1.0)}, _bowl, method="gp-map", budget=12)
+    _bo(store, "believing", SQUARE | {"z": bo.real(0.0, 1.0)}, _bowl, method="gp-map", budget=30)
     _other(store, "arms", "bandit", "bernoulli", "ts-beta", 300)
     _other(store, "agent", "rl", "cartpole", "dqn", 600)
     study = bo.Study(SQUARE, "maximize value", name="by-hand", store=path, method="random", seed=0)

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from bo.catalog import PROBLEMS
-from bo.problems import collection, synthetic, tuning
+from bo.problems import collection, estimators, greed, synthetic, tuning
 from surrogates.registry import Row, find, rows
 
 ROWS = rows(PROBLEMS)
@@ -23,8 +23,10 @@ def test_row_loads(row: Row) -> None:
 def test_every_member_of_a_family_has_its_row() -> None:
     names = {row.name for row in ROWS}
     functions = {n + ("<d>" if f.allowed else "") for n, f in synthetic.FUNCTIONS.items()}
+    functions |= {n + ("<d>" if f.least else "") for n, f in greed.FUNCTIONS.items()}
+    models = {*tuning.NAMES, *estimators.NAMES}
     tables = {f"blackbox/{name}" for name in collection.TABLES}
-    assert names >= functions | set(tuning.NAMES) | tables | {"table:<file>"}
+    assert names >= functions | models | tables | {"table:<file>"}
 
 
 @pytest.mark.parametrize(
@@ -33,6 +35,10 @@ def test_every_member_of_a_family_has_its_row() -> None:
         ("hartmann6", "hartmann<d>"),
         ("ackleymixed53", "ackleymixed<d>"),
         ("cosine8", "cosine8"),
+        ("logrosenbrock10", "logrosenbrock<d>"),
+        ("coco/bbob-f8-d2-i1", "coco/bbob-f<k>-d<d>-i<i>"),
+        ("coco/bbob-mixint-f8-d5-i10", "coco/bbob-mixint-f<k>-d<d>-i<i>"),
+        ("mlp-sgd-wine", "mlp-sgd-wine"),
         ("table:some/file.toml", "table:<file>"),
         ("blackbox/suzuki_i", "blackbox/suzuki_i"),
     ],

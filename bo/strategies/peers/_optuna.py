@@ -1,0 +1,115 @@
+"""A study of Optuna in memory, rebuilt from the trial log. No paper: github.com/optuna/optuna.
+
+The parameters have Optuna's own distributions under the names p0, p1, ...: a float or an int with
+its log scale, an int that counts the values of an ordinal, a categorical that counts those of a
+choice or boolean. Integers of more than 10,000 values are floats that are rounded, since the
+Gaussian process sampler lists every value.
+
+Running trials are `RUNNING` in Optuna, enqueued ones too. Failed ones are `FAIL`: Optuna learns
+nothing from them, nor do they count among its start-up trials; those that were there before do.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import Generator
+
+from bo.contract import Goal, Trial
+from bo.space import Parameter, Parameters, Space, Value
+from bo.strategies.peers._shared import active, most, quiet, settled, value_of, whole, wide
+
+
+def suggest(
+    optuna: Any,
+    sampler: Any,
+    space: Space,
+    goal: Goal,
+    trials: Sequence[Trial],
+    n: int,
+    generator: Generator,
+) -> list[Parameters]:
+    """The next n points of an Optuna study with this sampler, those before them running.
+
+    Args:
+        optuna: the package.
+        sampler: an Optuna sampler, seeded.
+        space: where to search.
+        goal: the outcome and its direction.
+        trials: the log.
+        n: how many points.
+        generator: for points that replace a pending one.
+    """
+    with quiet("optuna"):
+        kinds = {name: _distribution(optuna, p) for name, p in space.free.items()}
+        distributions = {f"p{i}": kind for i, kind in enumerate(kinds.values())}
+        storage = optuna.storages.InMemoryStorage()
+        study = optuna.create_study(storage=storage, sampler=sampler, direction=goal.direction)
+        add = _adder(optuna, study, space, distributions)
+        for trial in trials:
+            add(trial.parameters, trial.state, trial, goal)
+        points: list[Parameters] = []
+        while len(points) < most(space, trials, n):
+            asked = study.ask(distributions)
+            proposal = {
+                name: _from_optuna(p, asked.params[f"p{i}"])
+                for i, (name, p) in enumerate(space.free.items())
+            }
+            point = settled(space, trials, points, proposal, generator)
+            if space.key(point) != space.key(
+                active(space, proposal)
+            ):  # what runs is told, not what was proposed
+                study.tell(asked, state=optuna.trial.TrialState.FAIL)
+                add(point, "running", None, goal)
+            points.append(point)
+    return points
+
+
+def _adder(
+    optuna: Any, study: Any, space: Space, distributions: dict[str, Any]
+) -> Callable[[Parameters, str, Trial | None, Goal], None]:
+    states = optuna.trial.TrialState
+    known = {"complete": states.COMPLETE, "failed": states.FAIL}
+
+    def add(point: Parameters, state: str, trial: Trial | None, goal: Goal) -> None:
+        values = whole(space, point)
+        made = optuna.trial.create_trial(
+            state=known.get(state, states.RUNNING),
+            params={
+                f"p{i}": _to_optuna(p, values[name])
+                for i, (name, p) in enumerate(space.free.items())
+            },
+            distributions=distributions,
+            value=value_of(trial, goal) if trial is not None and state == "complete" else None,
+        )
+        study.add_trial(made)
+
+    return add
+
+
+def _distribution(optuna: Any, parameter: Parameter) -> Any:
+    kinds = optuna.distributions
+    if parameter.type == "real":
+        return kinds.FloatDistribution(parameter.low, parameter.high, log=parameter.log)
+    if parameter.type == "integer":
+        low, high = int(parameter.low), int(parameter.high)
+        if wide(parameter):
+            return kinds.FloatDistribution(low - 0.5, high + 0.5, log=parameter.log)
+        return kinds.IntDistribution(low, high, log=parameter.log)
+    if parameter.type == "ordinal":
+        return kinds.IntDistribution(0, parameter.levels - 1)
+    return kinds.CategoricalDistribution(range(parameter.levels))
+
+
+def _to_optuna(parameter: Parameter, value: Value) -> float | int:
+    if parameter.type in ("real", "integer"):
+        assert isinstance(value, (int, float))
+        return value
+    return parameter.values.index(value)
+
+
+def _from_optuna(parameter: Parameter, value: float | int) -> Value:
+    if parameter.type == "real":
+        return float(value)
+    if parameter.type == "integer":
+        return int(min(max(round(value), parameter.low), parameter.high))
+    return parameter.values[int(value)]
