@@ -32,6 +32,45 @@ app = typer.Typer(
 StoreOption = Annotated[str, typer.Option("--store", help="URL or path of the run store.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Id or name of a run.")]
+StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="Its name, or its run's id.")]
+NumberArgument = Annotated[int, typer.Argument(metavar="NUMBER", help="Of the asked trial.")]
+MethodOption = Annotated[str | None, typer.Option("--method", help="Catalog name; bo: auto.")]
+BatchOption = Annotated[int, typer.Option("--batch", help="Points per ask (bo).")]
+ParallelOption = Annotated[int, typer.Option("--parallel", help="Evaluations at once (bo).")]
+SeedOption = Annotated[int | None, typer.Option("--seed", help="Drawn where none is given.")]
+MethodOptions = Annotated[
+    list[str] | None, typer.Option("--option", help="Of the method: name=value, repeatable.")
+]
+ReplicationsOption = Annotated[
+    int, typer.Option("--replications", help="Runs with seeds S, S + 1, ...; names get -SEED.")
+]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+ThreadsOption = Annotated[int, typer.Option("--threads", help="CPU threads.")]
+NameOption = Annotated[
+    str | None, typer.Option("--name", help="Joins or resumes the run of that name.")
+]
+SnapshotsOption = Annotated[
+    str, typer.Option("--snapshots", help="every=k: keep the model's view at each k-th ask.")
+]
+GoalOption = Annotated[
+    str | None, typer.Option("--goal", help='"minimize NAME" or "maximize NAME".')
+]
+TimeoutOption = Annotated[
+    float | None, typer.Option("--timeout", help="Seconds that one evaluation may take (bo).")
+]
+StopAtOption = Annotated[
+    float | None, typer.Option("--stop-at", help="End once the best value is as good (bo).")
+]
+StopAfterOption = Annotated[
+    float | None, typer.Option("--stop-after", help="End after so many seconds (bo).")
+]
+StallOption = Annotated[
+    int | None, typer.Option("--stall", help="End after so many trials without progress (bo).")
+]
+FromOption = Annotated[
+    str | None,
+    typer.Option("--from", help="FILE.csv or a study: known results, on top of the budget (bo)."),
+]
 
 
 def main() -> None:
@@ -100,31 +139,28 @@ def run(
     context: typer.Context,
     kind: Annotated[str, typer.Argument(metavar="KIND", help="bo, bandit or rl.")],
     problem: Annotated[str, typer.Option("--problem", help="Catalog name, or table:FILE.toml.")],
-    method: Annotated[str | None, typer.Option("--method", help="Catalog name; bo: auto.")] = None,
+    method: MethodOption = None,
     budget: Annotated[
         int | None,
         typer.Option("--budget", help="Trials (bo: 50), rounds (bandit: 5000), steps (rl: 50000)."),
     ] = None,
-    batch: Annotated[int, typer.Option("--batch", help="Points per ask (bo).")] = 1,
-    parallel: Annotated[int, typer.Option("--parallel", help="Evaluations at once (bo).")] = 1,
-    seed: Annotated[int | None, typer.Option("--seed", help="Drawn where none is given.")] = None,
-    option: Annotated[
-        list[str] | None, typer.Option("--option", help="Of the method: name=value, repeatable.")
-    ] = None,
+    batch: BatchOption = 1,
+    parallel: ParallelOption = 1,
+    seed: SeedOption = None,
+    option: MethodOptions = None,
     problem_option: Annotated[
         list[str] | None, typer.Option("--problem-option", help="Of the problem: name=value.")
     ] = None,
-    replications: Annotated[
-        int, typer.Option("--replications", help="Runs with seeds S, S + 1, ...; names get -SEED.")
-    ] = 1,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
-    threads: Annotated[int, typer.Option("--threads", help="CPU threads.")] = 1,
-    name: Annotated[
-        str | None, typer.Option("--name", help="Joins or resumes the run of that name.")
-    ] = None,
-    snapshots: Annotated[
-        str, typer.Option("--snapshots", help="every=k: keep the model's view at each k-th ask.")
-    ] = "every=1",
+    replications: ReplicationsOption = 1,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = 1,
+    name: NameOption = None,
+    snapshots: SnapshotsOption = "every=1",
+    timeout: TimeoutOption = None,
+    stop_at: StopAtOption = None,
+    stop_after: StopAfterOption = None,
+    stall: StallOption = None,
+    known_from: FromOption = None,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> int:
@@ -146,19 +182,145 @@ def run(
         threads=threads,
         name=name,
         snapshots=parse_every(snapshots),
+        timeout=timeout,
+        stop_at=stop_at,
+        stop_after=stop_after,
+        stall=stall,
     )
     if seed is None:
         spec = _load("apps.launch:with_its_seed")(spec, store)
+    queue = context.info_name == "submit"
+    return _carry_out(spec, replications, store, as_json, known_from=known_from, queue=queue)
+
+
+@app.command()
+def optimize(
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="TARGET",
+            help="package.module:function, or a command line with {name} placeholders, in quotes.",
+        ),
+    ],
+    space: Annotated[str, typer.Option("--space", help="SPACE.toml: the parameters.")],
+    goal: GoalOption = None,
+    timeout: TimeoutOption = None,
+    method: MethodOption = None,
+    budget: Annotated[int, typer.Option("--budget", help="Trials.")] = DEFAULT_BUDGETS["bo"],
+    batch: BatchOption = 1,
+    parallel: ParallelOption = 1,
+    seed: SeedOption = None,
+    option: MethodOptions = None,
+    replications: ReplicationsOption = 1,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = 1,
+    name: NameOption = None,
+    snapshots: SnapshotsOption = "every=1",
+    stop_at: StopAtOption = None,
+    stop_after: StopAfterOption = None,
+    stall: StallOption = None,
+    known_from: FromOption = None,
+    submit: Annotated[
+        bool, typer.Option("--submit", help="Queue it for `wald up` instead of running it.")
+    ] = False,
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> int:
+    """Tune your own program or function: its last line on stdout, or its return value, is told."""
+    problem, told = _load("apps.optimize:problem_of")(target, space, goal)
+    spec = RunSpec(
+        kind="bo",
+        problem=problem,
+        method=_load("apps.catalog:check_names")("bo", problem, method),
+        seed=secrets.randbits(31) if seed is None else seed,
+        budget=budget,
+        problem_options=told,
+        options=parse_options(option or []),
+        batch=batch,
+        parallel=parallel,
+        device=device,
+        threads=threads,
+        name=name,
+        snapshots=parse_every(snapshots),
+        folder=os.getcwd(),
+        timeout=timeout,
+        stop_at=stop_at,
+        stop_after=stop_after,
+        stall=stall,
+    )
+    if seed is None:
+        spec = _load("apps.launch:with_its_seed")(spec, store)
+    return _carry_out(spec, replications, store, as_json, known_from=known_from, queue=submit)
+
+
+def _carry_out(
+    spec: RunSpec,
+    replications: int,
+    store: str,
+    as_json: bool,
+    *,
+    known_from: str | None,
+    queue: bool,
+) -> int:
+    """Run or queue a spec, once or with several seeds."""
     specs = _load("apps.spec:replicate")(spec, replications)
-    if context.info_name == "submit":
-        rows = _load("apps.launch:submit")(specs, store)
+    if queue:
+        rows = _load("apps.launch:submit")(specs, store, known_from)
         _show(rows[0] if replications == 1 else {"rows": rows}, as_json, "show_submitted")
         return 0
+    runs = [_load("apps.launch:run")(each, store, known_from) for each in specs]
     if replications == 1:
-        return _launch("apps.launch:run", spec, store, as_json)
-    runs = [_load("apps.launch:run")(each, store) for each in specs]
-    _show({"rows": runs}, as_json, "show_list")
+        _show(runs[0], as_json, "show_run")
+    else:
+        _show({"rows": runs}, as_json, "show_list")
     return max(_EXITS.get(run["state"], 1) for run in runs)
+
+
+@app.command()
+def ask(
+    study: StudyArgument,
+    n: Annotated[int, typer.Option("-n", help="How many points.")] = 1,
+    space: Annotated[
+        str | None, typer.Option("--space", help="SPACE.toml: makes the study where it is new.")
+    ] = None,
+    goal: GoalOption = None,
+    method: MethodOption = None,
+    option: MethodOptions = None,
+    seed: SeedOption = None,
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """Suggest the next points of a study, to be evaluated by hand or by any program."""
+    options = parse_options(option or [])
+    made = {"space": space, "goal": goal, "method": method, "options": options, "seed": seed}
+    rows = _load("apps.optimize:ask")(study, n, store, **made)
+    _show({"rows": rows}, as_json, "show_asked")
+
+
+@app.command()
+def tell(
+    study: StudyArgument,
+    number: NumberArgument,
+    outcome: Annotated[
+        list[str], typer.Argument(metavar="GOAL=VALUE...", help="What was measured.")
+    ],
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """Record what was measured at an asked point; a value that is not finite fails the trial."""
+    _show(_load("apps.optimize:tell")(study, number, outcome, store), as_json, "show_told")
+
+
+@app.command()
+def fail(
+    study: StudyArgument,
+    number: NumberArgument,
+    why: Annotated[str, typer.Option("--why", help="The reason, one line.")] = "failed",
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """Record that an asked point has no outcome."""
+    _show(_load("apps.optimize:fail")(study, number, why, store), as_json, "show_told")
 
 
 @app.command()
@@ -199,6 +361,27 @@ def up(
     """Watch, start, stop and compare runs on one page; runs what `wald submit` queued."""
     show = functools.partial(_show, as_json=as_json, draw="show_up")
     return _load("apps.up:up")(store, port=port, workers=workers, show=show)
+
+
+@app.command()
+def experiment(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="TOML: problems, methods, seeds.")],
+    engine: Annotated[str, typer.Option("--engine", help="local: processes here.")] = "local",
+    workers: Annotated[
+        int, typer.Option("--workers", help="Runs at once; 0: as many as CPU cores.")
+    ] = 0,
+    out: Annotated[
+        str | None, typer.Option("--out", help="Folder of the results; results/NAME otherwise.")
+    ] = None,
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> int:
+    """Problems x methods x seeds from the same initial points; ends with ranks and tests."""
+    command = ["wald", *sys.argv[1:]]
+    run_it = _load("apps.experiment:experiment")
+    told = run_it(file, store, engine=engine, workers=workers, out=out, command=command)
+    _show(told, as_json, "show_experiment")
+    return _EXITS.get(told["state"], 1)
 
 
 @app.command("list")

@@ -14,7 +14,16 @@ from bo.trial_log import is_missing, store_url
 from surrogates.errors import StoreError
 
 REQUIRED = ("torch", "botorch", "gpytorch", "ax-platform", "gymnasium", "streamlit", "sqlalchemy")
-OPTIONAL = {"optuna": "peers"}
+OPTIONAL = {
+    "optuna": "peers",
+    "smac": "peers",
+    "nevergrad": "peers",
+    "cma": "peers",
+    "coco-experiment": "coco",
+    "box2d": "box2d",
+    "distributed": "dask",
+    "ray": "ray",
+}
 OWN_NAMES = ("surrogates", "bo", "rl", "apps", "dashboards")
 
 

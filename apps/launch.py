@@ -1,48 +1,72 @@
 """From a command to a run: prepares, opens the store, executes, shows progress."""
 
+import contextlib
 import dataclasses
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich.console import Console
 from threadpoolctl import threadpool_limits
 
 from apps import runner
+from apps.optimize import known_results
 from apps.progress import Bar
 from apps.spec import RunSpec
 from apps.store import RunRow, Store
 from apps.summary import find_object, run_object
 from bo.contract import Problem
+from bo.known import Known
 from bo.trial_log import is_missing, store_url
 from surrogates.errors import UsageError
 
 
-def run(spec: RunSpec, store: str) -> dict[str, Any]:
+def run(spec: RunSpec, store: str, known_from: str | None = None) -> dict[str, Any]:
     """Run a spec; returns the run's object.
+
+    Args:
+        spec: what is asked.
+        store: URL or path.
+        known_from: a CSV file or a study, whose results are taken in first.
 
     Raises:
         WaldError: what is wrong with the spec or the store; nothing was created.
     """
-    spec, problem = prepare(spec)
-    opened = Store.open(store, create=True)
-    run_id = runner.start(spec, opened, problem=problem)
-    return runner.execute(run_id, opened, problem=problem, watcher=_bar(opened))
+    with _stdout_kept(spec):
+        spec, problem = prepare(spec)
+        known = _known(known_from, problem, store)
+        if problem is not None and problem.objective is not None and problem.note is not None:
+            sys.stderr.write(f"{problem.note}\n")
+        opened = Store.open(store, create=True)
+        run_id = runner.start(spec, opened, problem=problem, known=known)
+        return runner.execute(run_id, opened, problem=problem, watcher=_bar(opened))
 
 
-def submit(specs: Sequence[RunSpec], store: str) -> list[dict[str, Any]]:
+def submit(
+    specs: Sequence[RunSpec], store: str, known_from: str | None = None
+) -> list[dict[str, Any]]:
     """Queue specs for `wald up`; returns the id and the state of each.
+
+    Args:
+        specs: what is asked.
+        store: URL or path.
+        known_from: a CSV file or a study, whose results are taken in at once.
 
     Raises:
         WaldError: what is wrong with a spec or the store; where it is a spec, nothing was created.
     """
-    ready: list[tuple[RunSpec, Problem | None]] = []
+    ready: list[tuple[RunSpec, Problem | None, Known | None]] = []
     for spec in specs:
         folder = os.getcwd() if ":" in spec.problem else None
-        settled, problem = prepare(dataclasses.replace(spec, folder=folder))
-        ready.append((settled, problem))
+        with _stdout_kept(spec):
+            settled, problem = prepare(dataclasses.replace(spec, folder=folder))
+        ready.append((settled, problem, _known(known_from, problem, store)))
     opened = Store.open(store, create=True)
-    ids = [runner.start(spec, opened, problem=problem, queue=True) for spec, problem in ready]
+    ids = [
+        runner.start(spec, opened, problem=problem, queue=True, known=known)
+        for spec, problem, known in ready
+    ]
     return [{"run_id": run_id, "state": "queued"} for run_id in ids]
 
 
@@ -77,10 +101,11 @@ def resume(name: str, store: str) -> dict[str, Any]:
     row = find_run(Store.open(store, create=False), name)
     if row.state == "finished":
         return run_object(Store.open(store, create=False), row)
-    _, problem = prepare(row.spec)
-    opened = Store.open(store, create=True)
-    runner.resume(row, opened)
-    return runner.execute(row.run_id, opened, problem=problem, watcher=_bar(opened))
+    with _stdout_kept(row.spec):
+        _, problem = prepare(row.spec)
+        opened = Store.open(store, create=True)
+        runner.resume(row, opened)
+        return runner.execute(row.run_id, opened, problem=problem, watcher=_bar(opened))
 
 
 def find_run(store: Store, name: str) -> RunRow:
@@ -89,7 +114,7 @@ def find_run(store: Store, name: str) -> RunRow:
     if found["problem"] is None:
         raise UsageError(
             f"expected a run, got {name!r}, a study that is asked and told by hand; "
-            f"go on in Python: bo.Study.resume({name!r}, store=...)"
+            "go on with wald ask and wald tell"
         )
     return store.run(found["run_id"])
 
@@ -104,6 +129,39 @@ def quietly(spec: RunSpec, store: str) -> dict[str, Any]:
     problem = runner.prepare(spec)
     run_id = runner.start(spec, opened, problem=problem)
     return runner.execute(run_id, opened, problem=problem)
+
+
+def _known(source: str | None, problem: Problem | None, store: str) -> Known | None:
+    """What `--from` names, read; what was left out of it is said."""
+    if source is None:
+        return None
+    if problem is None:
+        raise UsageError(f"--from expected a bo run, got one of another kind and {source!r}")
+    known, note = known_results(source, problem, store)
+    told = [f"{len(known)} known results, which no budget counts", *([note] if note else [])]
+    sys.stderr.write(f"{'; '.join(told)}\n")
+    return known
+
+
+@contextlib.contextmanager
+def _stdout_kept(spec: RunSpec) -> Iterator[None]:
+    """Send what a user's function prints to stderr, while it shares this process.
+
+    Stdout is for our own result. Whatever writes to the descriptor is meant: a library in C, a
+    program that the function starts.
+    """
+    if not spec.problem.startswith("python:"):
+        yield
+        return
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def _bar(store: Store) -> Bar:

@@ -38,9 +38,12 @@ from apps.store import RunRow, Store, TakenOver, current_state
 from apps.summary import run_object, summarise_record, summarise_trials
 from bo import metrics
 from bo.contract import Problem, Trial
+from bo.known import Known
 from bo.methods import make_problem, make_strategy
 from bo.space import Space
+from bo.stopping import Stopping
 from bo.study import Study
+from bo.workers import Workers
 from rl import loop as rl_loop
 from rl.contract import Record
 from surrogates.errors import StoreError, UsageError
@@ -93,14 +96,34 @@ def prepare(spec: RunSpec) -> "Problem | None":
         raise UsageError("device expected one that is here, got cuda; use --device cpu")
     torch.set_num_threads(spec.threads)
     if spec.kind == "bo":
-        problem = make_problem(spec.problem, spec.problem_options)
+        with within(spec.folder):
+            problem = make_problem(spec.problem, spec.problem_options)
         make_strategy(spec.method, problem.space, problem.goal, _options(spec), spec.seed)
         return problem
     _records(spec, None)
     return None
 
 
-def start(spec: RunSpec, store: Store, *, problem: Problem | None, queue: bool = False) -> str:
+@contextlib.contextmanager
+def within(folder: str | None) -> Iterator[None]:
+    """Be in the folder that a run's paths start from. Raises `UsageError` where it is gone."""
+    if folder is None:
+        yield
+        return
+    if not os.path.isdir(folder):
+        raise UsageError(f"expected the folder of the run, got none at {folder}; put it back")
+    with contextlib.chdir(folder):
+        yield
+
+
+def start(
+    spec: RunSpec,
+    store: Store,
+    *,
+    problem: Problem | None,
+    queue: bool = False,
+    known: Known | None = None,
+) -> str:
     """Create the run that `execute` is to drive, or take over the one of the same name.
 
     Args:
@@ -108,6 +131,7 @@ def start(spec: RunSpec, store: Store, *, problem: Problem | None, queue: bool =
         store: where.
         problem: of a bo run.
         queue: leave it to a worker of the supervisor to drive it.
+        known: results to take into the study first (bo).
 
     Raises:
         UsageError: the name belongs to a run of something else, or to one that is running.
@@ -118,6 +142,7 @@ def start(spec: RunSpec, store: Store, *, problem: Problem | None, queue: bool =
             alive = current_state(row) == "running"
             difference = spec.difference(row.spec)
             if difference is None and not alive:
+                _take_in(known, spec, store, problem, row.study or row.run_id)
                 if queue:
                     store.requeue(row.run_id, spec)
                 else:
@@ -129,11 +154,19 @@ def start(spec: RunSpec, store: Store, *, problem: Problem | None, queue: bool =
     if problem is not None and spec.name is not None:
         open_study(spec, store, problem, spec.name)  # refuses another space or goal
     run_id = f"{spec.kind}-{secrets.token_hex(4)}"
+    _take_in(known, spec, store, problem, spec.name or run_id)  # no run ever lacks them
     if queue:
         store.submit(run_id, spec)
     else:
         store.create_run(run_id, spec, versions())
     return run_id
+
+
+def _take_in(
+    known: Known | None, spec: RunSpec, store: Store, problem: Problem | None, name: str
+) -> None:
+    if known and problem is not None:
+        open_study(spec, store, problem, name).warm_start(known)
 
 
 def resume(row: RunRow, store: Store) -> None:
@@ -310,13 +343,16 @@ def _drive_bo(run: _Run, problem: Problem | None) -> None:
     told = {event.step for event in earlier if event.kind == "observation"}
     snapshots = Snapshots(study, earlier, every=spec.snapshots, write=run.record)
     done = [trial for trial in study.trials if trial.done]
+    evaluated = sum(trial.counted for trial in done)
+    stop = Stopping(spec.stop_at, spec.stop_after, spec.stall)
+    stop.began -= run.row.seconds  # those before a resume count
     best: Trial | None = None
     if run.watcher is not None:
-        run.watcher.started(spec, run_id, len(done))
+        run.watcher.started(spec, run_id, evaluated)
 
     def summary() -> dict[str, Any]:
         made = summarise_trials(study.goal, study.trials, problem.optimum)
-        told = [note, _used_up(problem.space, study.trials, spec.budget)]
+        told = [note, _used_up(problem.space, study.trials, spec.budget), stop.reason]
         if any(told):
             made["diagnostics"]["note"] = "; ".join(filter(None, told))
         return made
@@ -326,7 +362,7 @@ def _drive_bo(run: _Run, problem: Problem | None) -> None:
 
     def observe(trial: Trial) -> list[Event]:
         nonlocal best, steps_done
-        steps_done += 1
+        steps_done += trial.counted
         best = metrics.better(best, trial, study.goal)
         event = _observation(trial, best, problem, snapshots.prediction(trial))
         value, regret = event.payload["best"], event.payload["regret"]
@@ -337,12 +373,19 @@ def _drive_bo(run: _Run, problem: Problem | None) -> None:
     missing = [event for trial in done for event in observe(trial)]
     store.record(run_id, [], columns={"optimum": problem.optimum}, driving=True)
     run.record(missing, summary())
-    steps = study.steps(
-        objective_of(problem), budget=spec.budget, parallel=spec.parallel, batch=spec.batch
-    )
     try:
-        with contextlib.closing(steps):
-            for count, trial in enumerate(steps, start=len(done) + 1):
+        with contextlib.ExitStack() as stack:
+            steps = study.steps(
+                objective_of(problem),
+                budget=spec.budget,
+                parallel=spec.parallel,
+                batch=spec.batch,
+                timeout=spec.timeout,
+                executor=stack.enter_context(_workers(spec)) if problem.isolated else None,
+                stop=stop,
+            )
+            stack.enter_context(contextlib.closing(steps))
+            for count, trial in enumerate(steps, start=evaluated + 1):
                 run.record(observe(trial))
                 if run.watcher is not None:
                     value = None if best is None else best.values[study.goal.name]
@@ -352,15 +395,23 @@ def _drive_bo(run: _Run, problem: Problem | None) -> None:
         run.record([], summary())
 
 
+def _workers(spec: RunSpec) -> Workers:
+    with within(spec.folder):
+        return Workers(spec.parallel, timeout=spec.timeout)
+
+
 def _used_up(space: Space, trials: Sequence[Trial], budget: int) -> str | None:
     """Why a run ends before its budget, where a pool has no more candidates."""
-    if space.pool is None or len(trials) >= budget or len(trials) < len(space.pool.rows):
+    counted = sum(trial.counted for trial in trials)
+    if space.pool is None or counted >= budget or len(trials) < len(space.pool.rows):
         return None
     return f"all {len(trials)} candidates are tried: the budget of {budget} is not used up"
 
 
 def objective_of(problem: Problem) -> Callable[[Any, Any], Any]:
     """The problem as an objective `f(parameters, trial)`."""
+    if problem.objective is not None:
+        return problem.objective
     evaluate = problem.evaluate
 
     def objective(parameters: Any, trial: Any) -> Any:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import shlex
 import tomllib
 from collections.abc import Mapping
@@ -15,7 +16,9 @@ DEFAULT_BUDGETS = {"bo": 50, "bandit": 5_000, "rl": 50_000}
 BUDGET_UNITS = {"bo": "trials", "bandit": "rounds", "rl": "environment steps"}
 DEVICES = ("auto", "cpu", "cuda")
 LARGEST = {"budget": 10**9, "batch": 1000, "parallel": 256, "threads": 256, "replications": 1000}
-_FREE = ("budget", "name", "snapshots", "folder")  # two parts of one run may differ in these
+_FREE = ("budget", "name", "snapshots", "folder", "timeout", "stop_at", "stop_after", "stall")
+"""Two parts of one run may differ in these."""
+_BO_ONLY = ("timeout", "stop_at", "stop_after", "stall")
 DEFAULT_STORE = "sqlite:///wald.db"
 
 
@@ -36,8 +39,13 @@ class RunSpec:
         device: `cpu` or `cuda`.
         threads: CPU threads of the numerical libraries.
         name: of the study, or None.
-        folder: of a submitted run whose problem is a file: where its path starts from.
+        folder: of a run of a user's own work, or a submitted one whose problem is a file: where
+            paths start from, and where a user's command runs.
         snapshots: keep what the model believes at every so manieth ask (bo); 0 for none.
+        timeout: seconds that one evaluation may take (bo), or None.
+        stop_at: end once the best value is as good as this (bo), or None.
+        stop_after: end once the run has taken so many seconds (bo), or None.
+        stall: end once so many trials in a row brought no improvement (bo), or None.
     """
 
     kind: str
@@ -54,6 +62,10 @@ class RunSpec:
     name: str | None = None
     snapshots: int = 1
     folder: str | None = None
+    timeout: float | None = None
+    stop_at: float | None = None
+    stop_after: float | None = None
+    stall: int | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -70,6 +82,15 @@ class RunSpec:
             raise UsageError(f"seed expected 0 to 2**63 - 1, got {self.seed}")
         if self.kind != "bo" and (self.batch > 1 or self.parallel > 1):
             raise UsageError(f"batch and parallel expected a bo run, got kind {self.kind}")
+        if self.kind != "bo" and any(getattr(self, what) is not None for what in _BO_ONLY):
+            given = next(what for what in _BO_ONLY if getattr(self, what) is not None)
+            raise UsageError(f"{_flag(given)} expected a bo run, got kind {self.kind}")
+        for what in ("timeout", "stop_after", "stall"):
+            value = getattr(self, what)
+            if value is not None and not 0 < value < math.inf:
+                raise UsageError(f"{_flag(what)} expected more than 0, got {value}")
+        if self.stop_at is not None and not math.isfinite(self.stop_at):
+            raise UsageError(f"--stop-at expected a finite value, got {self.stop_at}")
         if self.name is not None and not (self.name.strip() and len(self.name) <= 200):
             raise UsageError(f"a name expected 1 to 200 characters, got {self.name!r}")
 
@@ -92,6 +113,10 @@ class RunSpec:
             if field.name not in _FREE and mine != theirs:
                 return f"{field.name.replace('_', ' ')} is {theirs!r} there and {mine!r} here"
         return None
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def replicate(spec: RunSpec, replications: int) -> list[RunSpec]:
@@ -125,6 +150,7 @@ def command(spec: RunSpec, verb: str = "run", *, store: str = DEFAULT_STORE) -> 
         ("--device", spec.device, "auto"),
         ("--name", spec.name, None),
         ("--snapshots", f"every={spec.snapshots}", "every=1"),
+        *((_flag(what), getattr(spec, what), None) for what in _BO_ONLY),
         ("--store", store, DEFAULT_STORE),
     ):
         if value != default:

@@ -27,7 +27,7 @@ def summarise_trials(goal: Goal, trials: Sequence[Trial], optimum: float | None)
     asks = [trial.ask_seconds for trial in done if trial.ask_seconds is not None]
     states = [trial.method_state for trial in trials if trial.method_state]
     return {
-        "steps": len(done),
+        "steps": sum(trial.counted for trial in done),
         "score": None if value is None else goal.sign * value,
         "best": None
         if best is None

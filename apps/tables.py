@@ -135,6 +135,44 @@ def show_tour(toured: Mapping[str, Any]) -> None:
     console.print(f"{toured['runs']} runs are in {toured['store']}: wald list", soft_wrap=True)
 
 
+def show_experiment(told: Mapping[str, Any]) -> None:
+    """Medians per problem, ranks per budget, what did not finish, and where the files are."""
+    rows = [
+        {
+            "problem": _short(row["problem"]),
+            "budget": number(row["budget"]),
+            "method": row["method"],
+            "seeds": number(row["seeds"]),
+            "of": row["measure"],
+            "median": number(row["median"]),
+            "quartiles": _range(row["q25"], row["q75"]),
+            "ask CPU s": number(row["ask_cpu_seconds"], 2),
+        }
+        for row in told["table"]
+    ]
+    _draw(rows, drop=("ask CPU s", "of", "quartiles", "seeds"), title=told["experiment"])
+    ranked = [
+        {
+            "budget": number(row["budget"]),
+            "method": row["method"],
+            "mean rank": number(row["mean_rank"], 3),
+            "95 % interval": _range(row["low"], row["high"]),
+        }
+        for row in told["ranks"]
+    ]
+    _draw(ranked, drop=("95 % interval",), title="ranks")
+    console = _console()
+    for run in told["incomplete"]:
+        why = f": {run['error']}" if run["error"] else ""
+        console.print(escape(f"{run['run']} {run['state']}{why}"), soft_wrap=True)
+    done = told["runs"] - len(told["incomplete"])
+    console.print(
+        f"{done} of {told['runs']} runs finished, {told['failed']} failed", soft_wrap=True
+    )
+    if told["files"]:
+        console.print(escape(f"results: {told['out']}/RESULTS.md"), soft_wrap=True)
+
+
 def show_submitted(submitted: Mapping[str, Any]) -> None:
     """What was queued, and what runs it."""
     rows = submitted.get("rows", [submitted])
@@ -142,6 +180,21 @@ def show_submitted(submitted: Mapping[str, Any]) -> None:
     for row in rows:
         console.print(f"{row['run_id']} {row['state']}", soft_wrap=True)
     console.print("`wald up` runs what is queued, and shows it", soft_wrap=True)
+
+
+def show_asked(asked: Mapping[str, Any]) -> None:
+    """Points to evaluate, one line each."""
+    for row in asked["rows"]:
+        told = _exact(row["parameters"])
+        _console().print(f"{row['number']}: {escape(told)}", soft_wrap=True)
+
+
+def show_told(told: Mapping[str, Any]) -> None:
+    """How a trial ended."""
+    words = [f"trial {told['number']} {told['state']}"]
+    words += [_exact(told["values"])] if told["values"] else []
+    words += [told["reason"]] if told.get("reason") else []
+    _console().print(escape(": ".join(words)), soft_wrap=True)
 
 
 def show_up(told: Mapping[str, Any]) -> None:
@@ -209,6 +262,11 @@ def _range(low: float | None, high: float | None) -> str:
 def _state(state: str) -> str:
     style = _STYLES.get(state, "yellow")
     return f"[{style}]{state}[/]"
+
+
+def _exact(values: Mapping[str, Any]) -> str:
+    """To be typed elsewhere, so nothing is rounded."""
+    return ", ".join(f"{name} {value}" for name, value in values.items())
 
 
 def _pairs(values: Mapping[str, Any]) -> str:

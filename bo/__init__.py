@@ -14,6 +14,7 @@ from bo.contract import Goal, Problem, Trial
 from bo.space import Parameter, Space, boolean, choice, fixed, integer, ordinal, real
 
 if TYPE_CHECKING:
+    from bo.interop import from_optuna
     from bo.study import Result, Study, maximize, minimize
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "boolean",
     "choice",
     "fixed",
+    "from_optuna",
     "integer",
     "maximize",
     "minimize",
@@ -42,4 +44,6 @@ def __dir__() -> list[str]:
 def __getattr__(name: str) -> Any:
     if name in ("Result", "Study", "maximize", "minimize"):
         return getattr(importlib.import_module("bo.study"), name)
+    if name == "from_optuna":
+        return importlib.import_module("bo.interop").from_optuna
     raise AttributeError(f"module 'bo' has no attribute {name!r}")

@@ -1,7 +1,7 @@
 """What problems and strategies are. Imports no torch: readers of the trial log use it too."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from bo.space import Parameters, Space
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from bo.belief import Belief
 
 TrialState = Literal["waiting", "running", "complete", "failed"]
+WARM_START = "warm-start"
+"""The method of trials that were measured before the study: they are known, not evaluated."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +86,11 @@ class Trial:
     def done(self) -> bool:
         """Complete or failed."""
         return self.state in ("complete", "failed")
+
+    @property
+    def counted(self) -> bool:
+        """Whether it is one of the budget's: all but those of a warm start."""
+        return self.method != WARM_START
 
 
 @runtime_checkable
@@ -172,6 +179,9 @@ class Problem:
         optimum: the best possible value in the goal's units, or None where unknown (then no
             regret is shown).
         note: one line for the user, such as what was dropped from a table.
+        objective: `f(parameters, trial)`, which runs evaluate instead of `evaluate` where it is
+            given: of a user's own work, that may want the trial's number.
+        isolated: evaluated in worker processes always, not only in parallel or with a time limit.
     """
 
     name: str
@@ -180,3 +190,5 @@ class Problem:
     evaluate: Evaluate
     optimum: float | None = None
     note: str | None = None
+    objective: Callable[[Parameters, Any], Any] | None = None
+    isolated: bool = False

@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from bo.commands import CommandFailed, GoalMissing
 from bo.contract import Trial
+from bo.stopping import Stopping
 from bo.trial_log import HEARTBEAT_SECONDS, owner
 from bo.workers import Executor, Pending, WorkerDied, traceback_of, wait
 from surrogates.errors import StoreError, UsageError
@@ -32,6 +34,7 @@ def optimise(
     slots: int = 1,
     batch: int = 1,
     retries: int = 1,
+    stop: Stopping | None = None,
 ) -> Iterator[Trial]:
     """Run a study until it has `budget` trials, and yield each as it finishes.
 
@@ -43,14 +46,16 @@ def optimise(
         slots: evaluations at once.
         batch: points per ask.
         retries: how often a trial whose worker process died runs again.
+        stop: says when to end before the budget; what is in flight then is waited for.
     """
+    stop = stop or Stopping()
     log = study.log
     flying: dict[int, tuple[Trial, Pending]] = {}
     with _Heartbeat(study, flying):
         queue = _reclaimed(study)
         try:
             while True:
-                while len(flying) < slots:
+                while len(flying) < slots and not stop.due(study):
                     queue = queue or study._ask(batch, owner=owner(), limit=budget)
                     queue = queue or ([] if flying else _reclaimed(study))
                     if not queue:
@@ -116,6 +121,11 @@ def _tell(study: "Study", trial: Trial, future: Pending) -> Trial:
         outcome = future.result()
     except WorkerDied:
         raise
+    except CommandFailed as error:
+        told = study._finish(trial.number, "failed", reason=_cut(str(error)), traceback=error.log)
+        if isinstance(error, GoalMissing):  # all others would fail in the same way
+            raise
+        return told
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the objective raises
         where = traceback_of(error)
         return study._finish(trial.number, "failed", reason=_line(error), traceback=where)
@@ -128,8 +138,11 @@ def _tell(study: "Study", trial: Trial, future: Pending) -> Trial:
 
 
 def _line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}"[:500].rstrip(": ")
+    return _cut(f"{type(error).__name__}: {error}").rstrip(": ")
+
+
+def _cut(text: str) -> str:
+    return " ".join(text.split())[:500]
 
 
 class _Heartbeat:

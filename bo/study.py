@@ -7,30 +7,35 @@
 The same name in the same store goes on with the same study, in this process or in many at once.
 """
 
+import collections
 import contextlib
+import importlib
 import json
 import math
 import secrets
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from bo import metrics
-from bo.contract import Goal, Strategy, Trial, TrialState
+from bo.contract import WARM_START, Goal, Strategy, Trial, TrialState
 from bo.loop import optimise
 from bo.methods import make_strategy
 from bo.progress import ProgressLine
 from bo.space import Parameter, Parameters, Space
+from bo.stopping import Stopping
 from bo.trial_log import Log, StudyRow, store_url
 from bo.workers import Executor, InProcess, Workers
 from surrogates.errors import UsageError
 from surrogates.seeds import derive_seed
 
 if TYPE_CHECKING:
+    import optuna
     import pandas as pd
+    from ax.api.client import Client
 
 Callback = Callable[[Trial], Any]
 Outcome = float | Mapping[str, float]
@@ -171,6 +176,47 @@ class Study:
         }
         return self.log.add([row])[0]
 
+    def warm_start(self, known: Iterable[tuple[Mapping[str, Any], Outcome | None]]) -> list[Trial]:
+        """Take in results from before the study, all or none: `bo.read_csv`, `bo.read_study`.
+
+        They are trials that no budget counts. Those that the study took in before are left out, so
+        that doing it again changes nothing.
+
+        Args:
+            known: parameters, and the outcome as for `tell`; None for a failed evaluation.
+
+        Returns:
+            The trials that are new.
+
+        Raises:
+            UsageError: a point that the space does not hold, or no value for the goal.
+        """
+        made: list[dict[str, Any]] = []
+        for parameters, outcome in known:
+            point = self.space.check(parameters)
+            values, reason = ({}, "failed") if outcome is None else self.read_outcome(outcome)
+            now = time.time()
+            made.append(
+                self._row(point, owner=None)
+                | {
+                    "state": "failed" if reason else "complete",
+                    "reason": reason,
+                    "outcome": _json(values),
+                    "finished": now,
+                    "method": WARM_START,
+                }
+            )
+        held = collections.Counter(
+            _json([trial.parameters, trial.values]) for trial in self.trials if not trial.counted
+        )
+        new: list[dict[str, Any]] = []
+        for row in made:
+            key = _json([json.loads(row["parameters"]), json.loads(row["outcome"])])
+            held[key] -= 1
+            if held[key] < 0:
+                new.append(row)
+        return self.log.add(new) if new else []
+
     def enqueue(self, parameters: Mapping[str, Any]) -> Trial:
         """Put a point first in the queue of those to try."""
         row = self._row(self.space.check(parameters), owner=None)
@@ -187,6 +233,9 @@ class Study:
         retries: int = 1,
         executor: Executor | None = None,
         callback: Callback | None = None,
+        stop_at: float | None = None,
+        stop_after: float | None = None,
+        stall: int | None = None,
     ) -> "Result":
         """Evaluate until the study has `budget` trials, failed ones included.
 
@@ -202,11 +251,15 @@ class Study:
                 `submit() -> done(), result()`.
             callback: called with each finished trial; None draws a progress line in a terminal or
                 a notebook.
+            stop_at: end before the budget, once the best value is as good as this.
+            stop_after: end once so many seconds have passed; what is in flight is waited for.
+            stall: end once so many trials in a row brought no improvement.
         """
         for what, count in (("budget", budget), ("parallel", parallel), ("batch", batch)):
             _check_count(what, count)
         if not callable(objective):
             raise UsageError(f"expected an objective f(parameters), got {objective!r:.100}")
+        stop = Stopping(stop_at, stop_after, stall)
         line = ProgressLine(self.goal, budget)
         shown = callback or (line if line.wanted() else None)
         for trial in self.steps(
@@ -217,11 +270,12 @@ class Study:
             timeout=timeout,
             retries=retries,
             executor=executor,
+            stop=stop,
         ):
             if shown is not None:
                 shown(trial)
         line.close()
-        return self.result()
+        return Result(self, stop.reason)
 
     def steps(
         self,
@@ -233,6 +287,7 @@ class Study:
         timeout: float | None = None,
         retries: int = 1,
         executor: Executor | None = None,
+        stop: Stopping | None = None,
     ) -> Generator[Trial, None, None]:
         """As `run`, but as an iterator of finished trials."""
         with contextlib.ExitStack() as stack:
@@ -246,7 +301,25 @@ class Study:
                 slots=parallel,
                 batch=batch,
                 retries=retries,
+                stop=stop,
             )
+
+    def to_optuna(self, storage: Any = None, name: str | None = None) -> "optuna.study.Study":
+        """A new Optuna study with all trials (`bo/interop.py`); `bo.from_optuna` is the way back.
+
+        Args:
+            storage: a storage or URL of Optuna; None for memory.
+            name: of the new study; by default that of this one.
+        """
+        from bo.interop import to_optuna
+
+        return to_optuna(self, storage, name)
+
+    def to_ax(self) -> "Client":
+        """An Ax `Client` that holds all trials, with Ax's default strategy from here on."""
+        return importlib.import_module("bo.ax_bridge").filled_client(
+            self.space, self.goal, self.trials
+        )
 
     def result(self) -> "Result":
         """Best point and all trials so far."""
@@ -270,7 +343,7 @@ class Study:
     def _ask(self, n: int, *, owner: str | None, limit: int | None = None) -> list[Trial]:
         with self.log.asking() as lease:
             trials = lease.trials()
-            started = sum(trial.state != "waiting" for trial in trials)
+            started = sum(trial.state != "waiting" and trial.counted for trial in trials)
             n = n if limit is None else min(n, limit - started)
             asked = lease.start_waiting(n, owner=owner) if n > 0 else []
             n -= len(asked)
@@ -345,10 +418,12 @@ class Result:
 
     Attributes:
         study: the study itself.
+        stopped: why the run ended before its budget (a target, a time, a stall), or None.
     """
 
-    def __init__(self, study: Study) -> None:
+    def __init__(self, study: Study, stopped: str | None = None) -> None:
         self.study = study
+        self.stopped = stopped
 
     @property
     def best_parameters(self) -> Parameters | None:

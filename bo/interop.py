@@ -1,0 +1,242 @@
+"""Studies from and to Optuna (github.com/optuna/optuna, MIT licence). No paper.
+
+Parameters, values and states survive the way there and back exactly; so does the space, which
+Optuna does not know: it travels as a user attribute. A study that Optuna made itself gets the space
+that its trials' distributions tell. A pruned trial is a failed one here.
+"""
+
+import contextlib
+import datetime
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bo.contract import Goal, Trial
+from bo.space import Parameter, Space, boolean, choice, fixed, integer, ordinal, real
+from surrogates.errors import NotInstalledError, UsageError
+
+if TYPE_CHECKING:
+    import optuna
+
+    from bo.study import Study
+
+_OURS = "wald"
+_MOST_LEVELS = 1000
+_STATES = {"waiting": "WAITING", "running": "RUNNING", "complete": "COMPLETE", "failed": "FAIL"}
+
+
+def to_optuna(study: "Study", storage: Any = None, name: str | None = None) -> "optuna.study.Study":
+    """A new Optuna study with all trials of ours.
+
+    Args:
+        study: ours.
+        storage: a storage or URL of Optuna, such as `sqlite:///optuna.db`; None for memory.
+        name: of the new study; by default that of ours.
+
+    Raises:
+        UsageError: the storage has a study of that name.
+        NotInstalledError: no Optuna.
+    """
+    optuna = _optuna()
+    with _quiet(optuna):
+        try:
+            made = optuna.create_study(
+                storage=storage, study_name=name or study.name, direction=study.goal.direction
+            )
+        except optuna.exceptions.DuplicatedStudyError:
+            raise UsageError(
+                f"expected a name that is free in {storage}, got {name or study.name!r}; "
+                "choose another one"
+            ) from None
+        ours = {"space": study.space.to_dict(), "goal": str(study.goal)}
+        made.set_user_attr(_OURS, json.dumps(ours))
+        made.add_trials([_to_theirs(optuna, trial, study) for trial in study.trials])
+    return made
+
+
+def from_optuna(
+    source: "optuna.study.Study | str",
+    name: str | None = None,
+    *,
+    space: Space | Mapping[str, Parameter] | None = None,
+    goal: str = "value",
+    store: str | Path | None = None,
+    method: str = "auto",
+    seed: int | None = None,
+) -> "Study":
+    """A study of ours with all trials of an Optuna study.
+
+    Args:
+        source: the study, or the URL of its storage.
+        name: of the study, there (where `source` is a URL) and here.
+        space: where the trials lie; by default as their distributions tell.
+        goal: what the value is called here; one that came from us keeps its name.
+        store: path of an SQLite file or a URL of ours; None keeps the study in memory.
+        method: a name of `wald catalog bo`.
+        seed: of everything random.
+
+    Raises:
+        UsageError: several objectives, ranges that change, trials that lack a parameter, or a
+            study of that name that holds trials already.
+        NotInstalledError: no Optuna.
+    """
+    from bo.study import Study
+
+    optuna = _optuna()
+    with _quiet(optuna):
+        theirs: Any = source
+        if isinstance(source, str):
+            theirs = optuna.load_study(study_name=name, storage=source)
+        if len(theirs.directions) > 1:
+            told = len(theirs.directions)
+            raise UsageError(f"expected an Optuna study of one objective, got {told}")
+        trials = sorted(theirs.get_trials(deepcopy=False), key=lambda trial: trial.number)
+        ours = json.loads(theirs.user_attrs.get(_OURS, "{}"))
+        if space is None:
+            tables = ours.get("space")
+            space = _space(trials) if tables is None else Space.from_dict(tables)
+        direction = "maximize" if theirs.direction.name == "MAXIMIZE" else "minimize"
+        told_goal = Goal.parse(ours["goal"]) if "goal" in ours else Goal(goal, direction)
+        made = Study(
+            space,
+            told_goal,
+            name=name or theirs.study_name,
+            store=store,
+            method=method,
+            seed=seed,
+        )
+        if made.trials:
+            raise UsageError(f"expected a new study, got {made.name!r}, which holds trials already")
+        rows = [_to_ours(trial, made) for trial in trials]
+    if rows:
+        made.log.add(rows)
+    return made
+
+
+def _optuna() -> Any:
+    try:
+        import optuna
+    except ImportError:
+        raise NotInstalledError("expected Optuna, got none; do: pip install optuna") from None
+    return optuna
+
+
+@contextlib.contextmanager
+def _quiet(optuna: Any) -> Iterator[None]:
+    """No lines about each study that is made."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)
+
+
+def _to_theirs(optuna: Any, trial: Trial, study: "Study") -> Any:
+    told: dict[str, Any] = {
+        "values": dict(trial.values),
+        "reason": trial.reason,
+        "method": trial.method,
+        "attempt": trial.attempt,
+    }
+    waiting = trial.state == "waiting"
+    params = dict(trial.parameters)
+    known = {n: p for n, p in study.space.parameters.items() if n in params}
+    made = optuna.trial.create_trial(
+        state=getattr(optuna.trial.TrialState, _STATES[trial.state]),
+        value=trial.values[study.goal.name] if trial.state == "complete" else None,
+        params={} if waiting else params,
+        distributions={} if waiting else {n: _distribution(optuna, p) for n, p in known.items()},
+        user_attrs={_OURS: json.dumps(told)},
+        system_attrs={"fixed_params": params} if waiting else {},
+    )
+    if trial.started is not None:
+        made.datetime_start = datetime.datetime.fromtimestamp(trial.started)
+    if trial.finished is not None:
+        made.datetime_complete = datetime.datetime.fromtimestamp(trial.finished)
+    return made
+
+
+def _distribution(optuna: Any, parameter: Parameter) -> Any:
+    if parameter.type == "real":
+        return optuna.distributions.FloatDistribution(
+            float(parameter.low), float(parameter.high), log=parameter.log
+        )
+    if parameter.type == "integer":
+        return optuna.distributions.IntDistribution(
+            int(parameter.low), int(parameter.high), log=parameter.log
+        )
+    return optuna.distributions.CategoricalDistribution(parameter.values)
+
+
+def _to_ours(trial: Any, study: "Study") -> dict[str, Any]:
+    ours = json.loads(trial.user_attrs.get(_OURS, "{}"))
+    state = {theirs: mine for mine, theirs in _STATES.items()}.get(trial.state.name, "failed")
+    given = trial.params or trial.system_attrs.get("fixed_params", {})
+    try:
+        point = study.space.check(given)
+    except UsageError as error:
+        raise UsageError(f"trial {trial.number} of the Optuna study: {error}") from None
+    values = ours.get("values", {}) if state in ("complete", "failed") else None
+    if state == "complete":
+        values = {**(values or {}), study.goal.name: trial.value}
+    return {
+        "state": state,
+        "parameters": json.dumps(point),
+        "outcome": None if values is None else json.dumps(values),
+        "reason": (ours.get("reason") or trial.state.name.lower()) if state == "failed" else None,
+        "method": ours.get("method"),
+        "attempt": ours.get("attempt", 1),
+        "started": _seconds(trial.datetime_start),
+        "finished": _seconds(trial.datetime_complete),
+    }
+
+
+def _seconds(time: datetime.datetime | None) -> float | None:
+    return None if time is None else time.timestamp()
+
+
+def _space(trials: list[Any]) -> Space:
+    """As the distributions of the trials tell."""
+    found: dict[str, Any] = {}
+    for trial in trials:
+        for name, distribution in trial.distributions.items():
+            if found.setdefault(name, distribution) != distribution:
+                raise UsageError(
+                    f"parameter {name} expected one range in all trials, got {found[name]} and "
+                    f"{distribution}; give space="
+                )
+    for trial in trials:
+        missing = [n for n in found if trial.params and n not in trial.params]
+        if missing:
+            raise UsageError(
+                f"expected every parameter in every trial, got no {missing[0]} in trial "
+                f"{trial.number}; give space="
+            )
+    if not found:
+        raise UsageError("expected an Optuna study with trials, got none; give space=")
+    return Space({name: _parameter(name, each) for name, each in found.items()})
+
+
+def _parameter(name: str, distribution: Any) -> Parameter:
+    kind = type(distribution).__name__
+    if kind == "CategoricalDistribution":
+        values: list[Any] = list(distribution.choices)
+        if set(map(type, values)) == {bool} and len(values) == 2:
+            return boolean()
+        if any(not isinstance(value, (bool, int, float, str)) for value in values):
+            raise UsageError(f"parameter {name} expected numbers, texts, booleans, got {values!r}")
+        return choice(*values) if len(values) > 1 else fixed(values[0])
+    low, high, step = distribution.low, distribution.high, distribution.step
+    if low == high:
+        return fixed(low)
+    whole = kind == "IntDistribution"
+    if step is None or (whole and step == 1):
+        return (integer if whole else real)(low, high, log=distribution.log)
+    levels = round((high - low) / step) + 1
+    if levels > _MOST_LEVELS:
+        raise UsageError(
+            f"parameter {name} expected at most {_MOST_LEVELS} steps, got {levels}; give space="
+        )
+    return ordinal(*(low + index * step for index in range(levels)))

@@ -1,0 +1,115 @@
+"""`wald ask`, `tell`, `fail`: one log with Python and with runs, from many processes at once."""
+
+import json
+import sys
+
+import pytest
+
+import bo
+from apps import cli
+from tests.apps.test_refusals import refused as refused  # a fixture
+
+SPACE = 'x = { type = "real", low = 0.0, high = 1.0 }\nk = { type = "choice", values = ["a", "b"] }'
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch, capsys):
+    """Run `wald` in this process, in an empty folder; returns its JSON object."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "space.toml").write_text(SPACE)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["wald", *map(str, arguments), "--json"])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        told = capsys.readouterr()
+        assert not ended.value.code, told.err
+        return json.loads(told.out)
+
+    return run
+
+
+MADE = ("--space", "space.toml", "--goal", "maximize gain", "--method", "sobol", "--seed", "4")
+
+
+def test_ask_tell_and_fail_share_the_log_with_python(here):
+    rows = here("ask", "lab", "-n", 3, *MADE)["rows"]
+    assert [row["number"] for row in rows] == [0, 1, 2]
+    assert here("tell", "lab", 1, "gain=2.5", "cost=1") == {
+        "number": 1,
+        "state": "complete",
+        "values": {"gain": 2.5, "cost": 1.0},
+    }
+    told = here("tell", "lab", 0, "gain=nan")
+    assert told["state"] == "failed"
+    assert "not finite" in told["reason"]
+    assert here("fail", "lab", 2, "--why", "the flask broke")["reason"] == "the flask broke"
+    study = bo.Study.resume("lab", store="wald.db")
+    assert [t.state for t in study.trials] == ["failed", "complete", "failed"]
+    assert [dict(t.parameters) for t in study.trials] == [row["parameters"] for row in rows]
+    assert here("ask", "lab")["rows"][0]["number"] == 3
+    assert here("ask", "lab", *MADE)["rows"][0]["number"] == 4  # joins
+    assert here("show", "lab")["best"]["values"] == {"gain": 2.5, "cost": 1.0}
+    same = bo.Study({"x": bo.real(0, 1), "k": bo.choice("a", "b")}, method="sobol", seed=4)
+    assert dict(same.ask()[0].parameters) == rows[0]["parameters"]
+
+
+def test_a_run_is_asked_and_told_by_its_id(here):
+    run = here("run", "bo", "--problem", "branin", "--method", "random", "--budget", 2)
+    (row,) = here("ask", run["run_id"])["rows"]
+    assert row["number"] == 2
+    assert here("tell", run["run_id"], 2, "value=-1e9")["state"] == "complete"
+    assert bo.Study.resume(run["run_id"], store="wald.db").best is not None
+
+
+def test_two_terminals_share_a_study_and_no_point_comes_twice(wald):
+    (wald.folder / "space.toml").write_text(SPACE)
+    asked = ["ask", "lab", "-n", "5", *MADE, "--json"]
+    processes = [wald.start(*asked) for _ in range(4)]
+    ended = [process.communicate(timeout=300) for process in processes]
+    assert [process.returncode for process in processes] == [0] * 4, ended
+    rows = [row for out, _ in ended for row in json.loads(out)["rows"]]
+    assert sorted(row["number"] for row in rows) == list(range(20))
+    assert len({row["parameters"]["x"] for row in rows}) == 20
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("ask lab", "no such file"),
+        ("ask lab --goal x", "--goal expected --space"),
+        ("ask lab --seed 3", "--seed expected --space"),
+        ("ask lab --space none.toml", "expected a readable TOML file"),
+        ("tell lab 0 loss=1", "no such file"),
+        ("fail lab 0", "no such file"),
+        ("tell lab nil loss=1", "integer"),
+        ("tell lab 0", "GOAL=VALUE"),
+    ],
+)
+def test_nothing_is_made_by_mistake(refused, arguments, told):
+    assert told in refused(*arguments.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("ask lob", "did you mean 'lab'"),
+        ("ask lab -n 0", "at least 1"),
+        ("ask lab --space other.toml --goal value", "a goal expected"),
+        ("ask lab --space other.toml", "exists and differs"),
+        ("tell lob 0 value=1", "did you mean 'lab'"),
+        ("tell lab 0 value=1", "trial 0, which is complete"),
+        ("tell lab 9 value=1", "got number 9"),
+        ("tell lab 1 loss=1", "expected a value for 'value'"),
+        ("tell lab 1 value", "NAME=NUMBER"),
+        ("tell lab 1 value=many", "NAME=NUMBER"),
+        ("fail lab 0", "trial 0, which is complete"),
+    ],
+)
+def test_bad_words_are_refused_and_change_nothing(refused, tmp_path, arguments, told):
+    study = bo.Study({"x": bo.real(0, 1)}, name="lab", store=tmp_path / "wald.db", method="sobol")
+    first, _ = study.ask(2)
+    study.tell(first, 1.0)
+    study.log.engine.dispose()
+    (tmp_path / "other.toml").write_text(SPACE)
+    assert told in refused(*arguments.split())

@@ -1,0 +1,131 @@
+"""Studies to and from Optuna, and into Ax: parameters, values and states are the same."""
+
+import pytest
+
+import bo
+from surrogates.errors import CapabilityError, UsageError
+
+optuna = pytest.importorskip("optuna", reason="pip install optuna")
+
+SPACE = {
+    "lr": bo.real(1e-5, 1e-1, log=True),
+    "depth": bo.integer(1, 12, log=True),
+    "act": bo.choice("relu", "tanh", "gelu"),
+    "size": bo.ordinal(16, 32.5, 64),
+    "bias": bo.boolean(),
+    "data": bo.fixed("small"),
+}
+ALIKE = ("number", "parameters", "state", "values", "reason", "method", "started", "finished")
+
+
+def mixed_study():
+    """A study with trials in every state."""
+    study = bo.Study(SPACE, "maximize gain", name="mixed", method="sobol", seed=3)
+    for trial in study.ask(5):
+        study.tell(trial, {"gain": 0.1 * trial.number + 1 / 3, "cost": 1e-300})
+    study.fail(study.ask()[0], "out of memory")
+    study.tell(study.ask()[0], {"gain": float("nan"), "cost": 2.0})
+    study.ask()
+    study.enqueue(study.trials[0].parameters)
+    return study
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_optuna_there_and_back_is_exact(tmp_path, stored):
+    study = mixed_study()
+    url = f"sqlite:///{tmp_path / 'optuna.db'}" if stored else None
+    theirs = study.to_optuna(url)
+    assert study.best is not None
+    assert theirs.best_value == study.best.values["gain"]
+    assert theirs.best_params == study.best.parameters
+    states = [trial.state.name for trial in theirs.trials]
+    assert states == ["COMPLETE"] * 5 + ["FAIL"] * 2 + ["RUNNING", "WAITING"]
+    back = bo.from_optuna(url or theirs, "mixed", store=tmp_path / "wald.db")
+    assert back.space.difference(study.space) is None
+    assert back.goal == study.goal
+    for mine, other in zip(study.trials, back.trials, strict=True):
+        assert {k: getattr(other, k) for k in ALIKE if k not in ("started", "finished")} == {
+            k: getattr(mine, k) for k in ALIKE if k not in ("started", "finished")
+        }
+        if mine.finished is not None:
+            assert other.finished == pytest.approx(mine.finished, abs=1e-3)
+    assert back.ask()[0].parameters == study.trials[8].parameters  # what was enqueued comes first
+
+
+def test_a_study_that_optuna_made_gets_the_space_of_its_trials():
+    theirs = optuna.create_study(study_name="theirs")
+
+    def objective(trial):
+        x = trial.suggest_float("x", -3.0, 3.0)
+        n = trial.suggest_int("n", 2, 10, step=2)
+        trial.suggest_categorical("flag", [True, False])
+        trial.suggest_float("grid", 0.0, 1.0, step=0.25)
+        if trial.number == 2:
+            raise optuna.TrialPruned
+        return x**2 + n
+
+    theirs.optimize(objective, n_trials=4)
+    study = bo.from_optuna(theirs, goal="loss", method="sobol", seed=0)
+    assert study.space.parameters == {
+        "x": bo.real(-3.0, 3.0),
+        "n": bo.ordinal(2, 4, 6, 8, 10),
+        "flag": bo.boolean(),
+        "grid": bo.ordinal(0.0, 0.25, 0.5, 0.75, 1.0),
+    }
+    assert str(study.goal) == "minimize loss"
+    assert [trial.parameters for trial in study.trials] == [t.params for t in theirs.trials]
+    assert [trial.values.get("loss") for trial in study.trials] == [
+        t.value if t.state.name == "COMPLETE" else None for t in theirs.trials
+    ]
+    assert study.trials[2].reason == "pruned"
+    assert study.ask()[0].number == 4
+
+
+def test_what_optuna_can_say_and_we_cannot_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="of one objective, got 2"):
+        bo.from_optuna(optuna.create_study(directions=["minimize", "maximize"]))
+    with pytest.raises(UsageError, match="with trials, got none"):
+        bo.from_optuna(optuna.create_study())
+    moving = optuna.create_study()
+    moving.optimize(lambda t: t.suggest_float("x", 0, 1 + t.number), n_trials=2)
+    with pytest.raises(UsageError, match="parameter x expected one range"):
+        bo.from_optuna(moving)
+    assert len(bo.from_optuna(moving, space={"x": bo.real(0, 2)}).trials) == 2
+    lacking = optuna.create_study()
+    lacking.optimize(lambda t: t.suggest_float(f"x{t.number}", 0, 1), n_trials=2)
+    with pytest.raises(UsageError, match="expected every parameter in every trial"):
+        bo.from_optuna(lacking)
+    study = mixed_study()
+    url = f"sqlite:///{tmp_path / 'optuna.db'}"
+    study.to_optuna(url)
+    with pytest.raises(UsageError, match="expected a name that is free"):
+        study.to_optuna(url)
+    store = tmp_path / "wald.db"
+    bo.from_optuna(url, "mixed", store=store)
+    with pytest.raises(UsageError, match="holds trials already"):
+        bo.from_optuna(url, "mixed", store=store)
+
+
+@pytest.mark.filterwarnings("ignore")  # those of Ax's own calls, which are the user's from here on
+def test_an_ax_client_holds_the_study_and_goes_on():
+    study = mixed_study()
+    client = study.to_ax()
+    held = client._experiment.trials
+    states = [held[index].status.name for index in range(8)]
+    assert states == ["COMPLETED"] * 5 + ["FAILED"] * 2 + ["RUNNING"]
+    for trial in study.trials[:8]:
+        assert held[trial.number].arms[0].parameters == trial.parameters
+    frame = client._experiment.lookup_data().df
+    gains = frame[frame.metric_name == "gain"].sort_values("trial_index")["mean"].tolist()
+    assert gains == [trial.values["gain"] for trial in study.trials[:5]]
+    ((_, asked),) = client.get_next_trials(1).items()
+    assert study.space.check(asked) == asked
+
+
+def test_what_ax_cannot_say_is_refused():
+    odd = bo.Study({"learning rate": bo.real(0, 1)}, method="sobol")
+    with pytest.raises(CapabilityError, match="plain names"):
+        odd.to_ax()
+    mixed = bo.Study({"x": bo.choice(1, "a")}, method="sobol")
+    with pytest.raises(CapabilityError, match="of one type"):
+        mixed.to_ax()

@@ -1,0 +1,132 @@
+"""Warm starts: rows of a file, trials of another study."""
+
+import pytest
+
+import bo
+from bo.known import read_csv, read_study
+from surrogates.errors import UsageError
+
+SPACE = bo.Space(
+    {
+        "lr": bo.real(1e-5, 1e-1, log=True),
+        "depth": bo.integer(1, 5),
+        "act": bo.choice("relu", "tanh"),
+        "size": bo.ordinal(16, 32),
+        "bias": bo.boolean(),
+        "data": bo.fixed("small"),
+    }
+)
+GOAL = bo.Goal("loss", "minimize")
+HEAD = "lr,depth,act,size,bias,loss,who\n"
+
+
+def written(tmp_path, text):
+    path = tmp_path / "old.csv"
+    path.write_text(text)
+    return path
+
+
+def test_rows_of_a_file_become_typed_points(tmp_path):
+    path = written(tmp_path, HEAD + "0.01,3, tanh,32,true,0.5,me\n\n1e-3,1,relu,16,0,,you\n")
+    known, note = read_csv(path, SPACE, GOAL)
+    first = {"lr": 0.01, "depth": 3, "act": "tanh", "size": 32, "bias": True, "data": "small"}
+    assert known[0] == (first, {"loss": 0.5})
+    assert known[1][0]["bias"] is False
+    assert known[1][1] is None
+    assert note == "old.csv: ignored who"
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ("0.01,3,tnh,32,true,0.5,me", "line 2: expected a known value of parameter act"),
+        ("0.01,3.5,tanh,32,true,0.5,me", "line 2: parameter depth expected an integer"),
+        ("1,3,tanh,32,true,0.5,me", "line 2: parameter lr expected 1e-05 to 0.1"),
+        ("x,3,tanh,32,true,0.5,me", "line 2: parameter lr expected a number"),
+        ("0.01,3,tanh,32,maybe,0.5,me", "line 2: .*parameter bias"),
+        (",3,tanh,32,true,0.5,me", "line 2: expected a value for every parameter, got none for lr"),
+        ("0.01,3,tanh,32,true,inf,me", "line 2: goal loss expected a number, got 'inf'"),
+        ("0.01,3,tanh,32,true,0.5", "line 2: expected 7 cells, got 6"),
+    ],
+)
+def test_a_bad_row_is_refused_by_its_line(tmp_path, row, told):
+    with pytest.raises(UsageError, match=told):
+        read_csv(written(tmp_path, f"{HEAD}{row}\n"), SPACE, GOAL)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "expected a column lr, got none"),
+        ("lr,depth,act,size,bias\n", "expected a column loss"),
+        ("lr,lr,depth,act,size,bias,loss\n", "expected one column lr"),
+        ('lr,depth\n"1', "expected a readable CSV file"),
+    ],
+)
+def test_a_bad_file_is_refused(tmp_path, text, told):
+    with pytest.raises(UsageError, match=told):
+        read_csv(written(tmp_path, text), SPACE, GOAL)
+
+
+def test_no_budget_counts_what_was_known_and_twice_is_once():
+    study = bo.Study({"x": bo.real(0, 1)}, "minimize loss", method="sobol", seed=0)
+    known = [({"x": 0.25}, {"loss": 0.1}), ({"x": 0.25}, {"loss": 0.1}), ({"x": 0.5}, None)]
+    assert len(study.warm_start(known)) == 3
+    assert study.warm_start(known) == []
+    study.run(lambda p: {"loss": p["x"]}, 4, callback=lambda _: None)
+    assert [t.state for t in study.trials[:3]] == ["complete", "complete", "failed"]
+    assert len(study.trials) == 3 + 4
+    study.run(lambda p: {"loss": p["x"]}, 6, callback=lambda _: None)
+    assert len(study.trials) == 3 + 6
+
+
+def test_a_bad_row_takes_in_none():
+    study = bo.Study({"x": bo.real(0, 1)}, "minimize loss", method="sobol", seed=0)
+    with pytest.raises(UsageError, match="parameter x expected"):
+        study.warm_start([({"x": 0.25}, {"loss": 0.1}), ({"x": 2.0}, {"loss": 0.1})])
+    assert study.trials == []
+
+
+def test_the_model_learns_from_what_was_known():
+    space = {"x": bo.real(0, 1), "y": bo.real(0, 1)}
+    known = [
+        ({"x": i / 9, "y": (i * 7 % 10) / 9}, {"value": (i / 9 - 0.3) ** 2}) for i in range(10)
+    ]
+    study = bo.Study(space, method="gp-map", seed=0)
+    study.warm_start(known)
+    (asked,) = study.ask()
+    other = bo.Study(space, method="gp-map", seed=0).ask()[0]
+    assert asked.parameters != other.parameters
+    assert abs(float(asked.parameters["x"]) - 0.3) < 0.25
+
+
+def test_trials_of_another_study_are_taken_where_they_fit():
+    old = bo.Study(
+        {"x": bo.real(0, 1), "z": bo.real(0, 1)}, "minimize loss", method="sobol", seed=0
+    )
+    old.run(lambda p: {"loss": p["x"], "more": 1.0}, 3, callback=lambda _: None)
+    old.fail(old.ask()[0], "no")
+    old.ask()
+    space = bo.Space({"x": bo.real(0, 1), "kind": bo.fixed("a")})
+    known, note = read_study(old, space, GOAL)
+    assert [outcome for _, outcome in known][3] is None
+    assert known[0][0] == {"x": old.trials[0].parameters["x"], "kind": "a"}
+    assert known[0][1] == dict(old.trials[0].values)
+    assert len(known) == 4
+    assert note is not None
+    assert "ignored z" in note
+
+
+@pytest.mark.parametrize(
+    ("parameters", "goal", "told"),
+    [
+        ({"w": bo.real(0, 1)}, "loss", "expected parameter w in the study"),
+        ({"x": bo.real(0, 1e-9)}, "loss", "trial 0 of study .*: parameter x expected"),
+        ({"x": bo.real(0, 1)}, "cost", "expected a goal 'cost'"),
+    ],
+)
+def test_a_study_that_does_not_fit_is_refused(parameters, goal, told):
+    old = bo.Study({"x": bo.real(0, 1)}, "minimize loss", method="sobol", seed=0)
+    old.run(lambda p: {"loss": p["x"]}, 2, callback=lambda _: None)
+    with pytest.raises(UsageError, match=told):
+        read_study(old, bo.Space(parameters), bo.Goal(goal, "minimize"))
