@@ -268,7 +268,7 @@ def test_a_study_made_by_hand_is_listed(wald):
     assert len(wald("export", "lab").stdout.splitlines()) == 2
     refused = wald("resume", "lab")
     assert refused.returncode == 2
-    assert "bo.Study.resume('lab'" in refused.stderr
+    assert "go on with wald ask and wald tell" in refused.stderr
 
 
 def test_reading_commands_never_create_a_store(wald):
