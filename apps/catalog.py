@@ -7,7 +7,14 @@ lists names without.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bo.methods import MODEL_BASED, method_rows, problem_rows, problem_schema, target_rows
+from bo.methods import (
+    WITH_SURROGATE,
+    method_rows,
+    problem_rows,
+    problem_schema,
+    surrogate_of,
+    target_rows,
+)
 from rl import catalog as rl_catalog
 from surrogates.catalog import SURROGATES
 from surrogates.errors import UsageError
@@ -72,9 +79,8 @@ def describe(role: str, row: Row, *, options: bool) -> dict[str, Any]:
 def option_schema(row: Row) -> list[Mapping[str, Any]]:
     """Names, types, defaults and bounds of a row's options; those of a surrogate are prefixed."""
     described: list[Mapping[str, Any]] = list(schema(row.options()))
-    if row.factory == MODEL_BASED:
-        surrogate = find(row.name, rows(SURROGATES), what="surrogate")
-        for option in schema(surrogate.options()):
+    if row.factory in WITH_SURROGATE:
+        for option in schema(surrogate_of(row.name).options()):
             described.append(option | {"name": f"surrogate.{option['name']}"})
     return described
 

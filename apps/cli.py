@@ -53,7 +53,15 @@ SnapshotsOption = Annotated[
     str, typer.Option("--snapshots", help="every=k: keep the model's view at each k-th ask.")
 ]
 GoalOption = Annotated[
-    str | None, typer.Option("--goal", help='"minimize NAME" or "maximize NAME".')
+    str | None,
+    typer.Option("--goal", help='"minimize NAME" or "maximize NAME"; several with commas between.'),
+]
+SubjectToOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--subject-to",
+        help="A constraint between parameters, or on what is told, such as 'latency <= 20'.",
+    ),
 ]
 TimeoutOption = Annotated[
     float | None, typer.Option("--timeout", help="Seconds that one evaluation may take (bo).")
@@ -204,6 +212,7 @@ def optimize(
     ],
     space: Annotated[str, typer.Option("--space", help="SPACE.toml: the parameters.")],
     goal: GoalOption = None,
+    subject_to: SubjectToOption = None,
     timeout: TimeoutOption = None,
     method: MethodOption = None,
     budget: Annotated[int, typer.Option("--budget", help="Trials.")] = DEFAULT_BUDGETS["bo"],
@@ -227,7 +236,7 @@ def optimize(
     as_json: JsonOption = False,
 ) -> int:
     """Tune your own program or function: its last line on stdout, or its return value, is told."""
-    problem, told = _load("apps.optimize:problem_of")(target, space, goal)
+    problem, told = _load("apps.optimize:problem_of")(target, space, goal, subject_to or [])
     spec = RunSpec(
         kind="bo",
         problem=problem,
@@ -284,6 +293,7 @@ def ask(
         str | None, typer.Option("--space", help="SPACE.toml: makes the study where it is new.")
     ] = None,
     goal: GoalOption = None,
+    subject_to: SubjectToOption = None,
     method: MethodOption = None,
     option: MethodOptions = None,
     seed: SeedOption = None,
@@ -293,6 +303,7 @@ def ask(
     """Suggest the next points of a study, to be evaluated by hand or by any program."""
     options = parse_options(option or [])
     made = {"space": space, "goal": goal, "method": method, "options": options, "seed": seed}
+    made |= {"subject_to": subject_to or []}
     rows = _load("apps.optimize:ask")(study, n, store, **made)
     _show({"rows": rows}, as_json, "show_asked")
 

@@ -10,6 +10,9 @@ import numpy as np
 import pandas as pd
 
 from apps import catalog
+from bo import metrics
+from bo.contract import Trial
+from bo.goals import Goals
 
 # Okabe & Ito's colours, told apart by the colour-blind too; without black and yellow, which one of
 # the two themes would swallow.
@@ -50,14 +53,62 @@ def better(direction: str) -> str:
     return "lower is better" if direction == "minimize" else "higher is better"
 
 
+def measure(goals: str) -> tuple[str, str]:
+    """Name and direction of what progress is measured by, of a study's goals."""
+    found = Goals.parse(goals).measure
+    return found.name, found.direction
+
+
+class Told(NamedTuple):
+    """What a study's goals say of a trial's outcomes.
+
+    Attributes:
+        goals: name and direction of each.
+        outcomes: names of all that is told of a trial.
+        constraints: on outcomes, as texts.
+    """
+
+    goals: tuple[tuple[str, str], ...]
+    outcomes: tuple[str, ...]
+    constraints: tuple[str, ...]
+
+
+def told(goals: str) -> Told:
+    """What is in the text of a study's goals."""
+    found = Goals.parse(goals)
+    return Told(
+        tuple((goal.name, goal.direction) for goal in found.goals),
+        found.outcomes,
+        tuple(map(str, found.constraints)),
+    )
+
+
+def slacks(goals: str, values: Mapping[str, float]) -> list[float]:
+    """How far within each constraint the outcomes of a trial are: at least 0 where it holds."""
+    return [constraint.slack(values) for constraint in Goals.parse(goals).constraints]
+
+
+def feasible(goals: str, values: Mapping[str, float]) -> bool:
+    """Whether the outcomes of a trial satisfy all constraints."""
+    return Goals.parse(goals).feasible(values)
+
+
+def front(goals: str, rows: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Numbers of the trials that no other is better than in every goal, of rows as in an export."""
+    found = Goals.parse(goals)
+    done = [_trial(row, found) for row in rows if row["state"] == "complete"]
+    return [trial.number for trial in metrics.front(done, found)]
+
+
 def y_label(run: Mapping[str, Any]) -> str:
     """What a run's curve shows, and which way is better."""
     if run["kind"] == "bandit":
         return "cumulative regret (lower is better)"
     if run["kind"] == "rl":
         return "greedy return (higher is better)"
-    direction, _, name = str(run["metrics"]["goal"]).partition(" ")
-    return f"best {name} so far ({better(direction)})"
+    goals = Goals.parse(run["metrics"]["goal"])
+    name = goals.measure.name if goals.several else f"best {goals.measure.name} so far"
+    return f"{name} ({better(goals.measure.direction)})"
 
 
 def run_curve(
@@ -65,22 +116,26 @@ def run_curve(
 ) -> tuple[list[float], list[float]]:
     """Steps and values of a run: best so far, regret (else reward), or evaluation return."""
     if run["kind"] == "bo":
-        direction, _, name = str(run["metrics"]["goal"]).partition(" ")
-        steps: list[float] = []
-        values: list[float] = []
-        for row in rows:
-            if row["state"] == "complete":
-                value = row.get(f"value.{name}", row.get(name))
-                former = values[-1] if values else value
-                values.append(min(former, value) if direction == "minimize" else max(former, value))
-                steps.append(row["number"] + 1)
-        return steps, values
+        goals = Goals.parse(run["metrics"]["goal"])
+        done = [_trial(row, goals) for row in rows if row["state"] == "complete"]
+        best = metrics.best_so_far(done, goals)
+        reached = [
+            (trial.number + 1, value)
+            for trial, value in zip(done, best, strict=True)
+            if value is not None
+        ]
+        return [step for step, _ in reached], [value for _, value in reached]
     names = ("regret", "reward") if run["kind"] == "bandit" else ("evaluation", "return")
     for name in names:
         shown = [(row["step"], row[name]) for row in rows if row.get(name) is not None]
         if shown:
             return [step for step, _ in shown], [value for _, value in shown]
     return [], []
+
+
+def _trial(row: Mapping[str, Any], goals: Goals) -> Trial:
+    values = {name: row.get(f"value.{name}", row.get(name)) for name in goals.outcomes}
+    return Trial(row["number"], {}, "complete", {n: v for n, v in values.items() if v is not None})
 
 
 def quartiles(method: str, runs: Sequence[Curve], *, points: int = POINTS) -> pd.DataFrame:

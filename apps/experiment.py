@@ -2,7 +2,8 @@
 
 Every run is an ordinary run of the store, named EXPERIMENT/PROBLEM/METHOD/SEED: pages show it, and
 `wald resume` goes on with it. The same command again goes on with what is missing, at the last
-finished trial, and makes the tables anew; nothing else is remembered.
+finished trial, and makes the tables anew. Of the experiment itself the store keeps the file, the
+state and what it has found so far, for the pages.
 """
 
 import os
@@ -14,14 +15,16 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from apps.experiment_plan import Plan, check_plan, read_plan
+from apps.experiment_driver import Driver
+from apps.experiment_file import Plan, parse_plan, read_plan, slug
+from apps.experiment_plan import check_plan
 from apps.experiment_pool import Pool
-from apps.experiment_report import slug, write
-from apps.experiment_results import collect, tell
+from apps.experiment_report import write
+from apps.experiment_results import Known, collect, curves, tell
 from apps.experiment_worker import choose_row
 from apps.progress import _duration
 from apps.spec import LARGEST, RunSpec
-from apps.store import RunRow, Store
+from apps.store import ExperimentRow, RunRow, Store
 from bo.trial_log import is_missing, store_url
 from surrogates.errors import UsageError
 from surrogates.options import unknown
@@ -61,23 +64,50 @@ def experiment(
     if not 0 <= workers <= LARGEST["parallel"]:
         raise UsageError(f"expected --workers 0 to {LARGEST['parallel']}, got {workers}")
     plan = check_plan(read_plan(file))
+    source = Path(file).read_text(encoding="utf-8")
     folder = Path(out or plan.out or Path(FOLDER) / plan.name)
     _check_folder(folder)
     if not is_missing(store_url(store)):
         _check_store(plan, Store.open(store, create=False))
     opened = Store.open(store, create=True)
     workers = workers or max((os.cpu_count() or 1) // (plan.threads * plan.parallel), 1)
-    failures, interrupted = _run(plan, opened, workers)
-    results = collect(plan, opened, failures)
+    mine = opened.begin_experiment(plan.name, source, str(plan.folder), workers=workers)
+    with Driver(opened, plan.name, mine=mine) as driver:
+        return _drive(plan, driver, workers, folder, command)
+
+
+def go_on(driver: Driver, row: ExperimentRow) -> dict[str, Any]:
+    """Drive an experiment as the store keeps it; what `experiment` returns.
+
+    Raises:
+        WaldError: what is wrong with it here.
+    """
+    plan = check_plan(parse_plan(row.source, row.name, row.folder))
+    folder = Path(plan.out or Path(FOLDER) / slug(plan.name))
+    _check_folder(folder)
+    _check_store(plan, driver.store)
+    command = ["wald", "experiment", f"{slug(plan.name)}.toml", "--workers", str(row.workers)]
+    return _drive(plan, driver, row.workers, folder, command)
+
+
+def _drive(
+    plan: Plan, driver: Driver, workers: int, folder: Path, command: Sequence[str]
+) -> dict[str, Any]:
+    failures, interrupted = _run(plan, driver, workers)
+    results = collect(plan, driver.store, failures)
     told = tell(results)
     if interrupted:
-        return told | {"state": "interrupted", "out": str(folder), "files": []}
-    files = write(results, told, folder, command)
+        told |= {"state": "interrupted"}
+    driver.write(told | {"curves": curves(results), "out": str(folder.absolute())})
+    files = [] if interrupted else write(results, told, folder, command)
+    driver.end(told["state"])
     return told | {"out": str(folder), "files": files}
 
 
-def _run(plan: Plan, store: Store, workers: int) -> tuple[dict[str, str], bool]:
+def _run(plan: Plan, driver: Driver, workers: int) -> tuple[dict[str, str], bool]:
     """Why runs did not finish, by name; and whether somebody pressed Ctrl-C."""
+    store = driver.store
+    known: Known = {}
     specs = [spec for *_, spec in plan.cells()]
     rows = _rows(store)
     missing = [spec for spec in specs if not _is_there(spec, rows)]
@@ -90,9 +120,14 @@ def _run(plan: Plan, store: Store, workers: int) -> tuple[dict[str, str], bool]:
             if told["state"] != "finished":
                 failures[str(spec.name)] = told.get("error") or told["state"]
             line.ended(spec, told)
+            driver.found(so_far)
+
+        def so_far() -> dict[str, Any]:
+            results = collect(plan, store, failures, known)
+            return tell(results) | {"state": "running", "curves": curves(results)}
 
         try:
-            pool.run(missing, on_end)
+            pool.run(missing, on_end, driver.look)
         except KeyboardInterrupt:
             line.say("interrupted: every trial so far is kept; the same command goes on")
             return failures, True

@@ -106,8 +106,10 @@ class Pool:
         self.alive: dict[int, _Worker] = {}
         self.attempts: collections.Counter[str | None] = collections.Counter()
 
-    def run(self, specs: Iterable[RunSpec], on_end: OnEnd) -> None:
-        """Drive all runs; `on_end` is called with each and how it ended.
+    def run(
+        self, specs: Iterable[RunSpec], on_end: OnEnd, look: Callable[[], object] | None = None
+    ) -> None:
+        """Drive all runs; `on_end` is called with each and how it ended, `look` about every second.
 
         Ctrl-C, and whatever else is raised, ends the workers first: their runs save their state.
 
@@ -119,6 +121,8 @@ class Pool:
         later: collections.deque[tuple[float, RunSpec]] = collections.deque()
         try:
             while waiting or later or any(worker.job for worker in self.alive.values()):
+                if look is not None:
+                    look()
                 while later and later[0][0] <= time.monotonic():
                     waiting.append(later.popleft()[1])
                 self._start(waiting)

@@ -2,11 +2,9 @@
 
 import csv
 import datetime
-import hashlib
 import importlib.metadata
 import os
 import platform
-import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +15,7 @@ import pandas as pd
 
 from apps import catalog
 from apps.curves import PALETTE, better, style
-from apps.experiment_plan import Entry
+from apps.experiment_file import Entry, slug
 from apps.experiment_results import Results
 from apps.figures import bands, save
 from apps.runner import versions
@@ -27,14 +25,6 @@ from surrogates.errors import StoreError
 _PEERS = ("optuna", "smac", "nevergrad", "cma", "HEBO", "numpy", "scipy")
 _SMALLEST = 1e-12
 """A regret of 0 has no place on a log scale; it is drawn here."""
-
-
-def slug(text: str) -> str:
-    """A text as a file's name; texts that differ give names that differ."""
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.")
-    if plain == text:
-        return plain
-    return f"{plain[:80]}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
 
 
 def write(

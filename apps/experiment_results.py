@@ -18,12 +18,16 @@ from typing import Any
 import numpy as np
 
 from apps import statistics
-from apps.experiment_plan import Entry, Plan
+from apps.curves import quartiles
+from apps.experiment_file import Entry, Plan
 from apps.experiment_worker import choose_row
 from apps.store import RunRow, Store, current_state
 from bo import metrics
 from bo.contract import Trial
 from surrogates.seeds import derive_seed
+
+CURVE_POINTS = 120
+"""Most points of a curve, for the pages."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,14 +91,22 @@ class Results:
         return np.array(rows, dtype=np.float64).reshape(len(rows), len(columns))
 
 
-def collect(plan: Plan, store: Store, failures: Mapping[str, str]) -> Results:
+Known = dict[str, tuple[Outcome, Measure | None]]
+"""Runs that are finished, read before, by name: nothing about them changes."""
+
+
+def collect(
+    plan: Plan, store: Store, failures: Mapping[str, str], known: Known | None = None
+) -> Results:
     """Read all runs of an experiment.
 
     Args:
         plan: the experiment.
         store: where they are.
         failures: why runs did not finish, by name, as far as this process knows.
+        known: runs that need not be read again; those that are finished are added.
     """
+    known = {} if known is None else known
     named: dict[str, list[RunRow]] = {}
     for row in store.runs():
         if row.kind == plan.kind:
@@ -108,14 +120,19 @@ def collect(plan: Plan, store: Store, failures: Mapping[str, str]) -> Results:
         nothing = (None,) * len(plan.budgets)
         state, error = "missing", None
         values, asks, curve, measure = nothing, nothing, ([], []), None
-        if row is not None:
-            state, error = current_state(row), row.error
-            values, asks, curve, measure = read(plan, store, row)
-        if name in failures:
-            state, error = "failed", failures[name]
+        if name in known:
+            outcome, measure = known[name]
+        else:
+            if row is not None:
+                state, error = current_state(row), row.error
+                values, asks, curve, measure = read(plan, store, row)
+            if name in failures:
+                state, error = "failed", failures[name]
+            outcome = Outcome(seed, name, state, error, values, asks, curve)
+            if state == "finished":
+                known[name] = outcome, measure
         if measure is not None:
             measures[problem.label] = measure
-        outcome = Outcome(seed, name, state, error, values, asks, curve)
         outcomes.setdefault((problem.label, method.label), []).append(outcome)
     for problem in plan.problems:
         measures.setdefault(problem.label, Measure("score", "maximize"))
@@ -127,16 +144,18 @@ _Read = tuple[_Numbers, _Numbers, tuple[list[float], list[float]], Measure | Non
 
 
 def _read_bo(plan: Plan, store: Store, row: RunRow) -> _Read:
-    goal, trials = store.trials(row.study or row.name)
+    goals, trials = store.trials(row.study or row.name)
     nothing = (None,) * len(plan.budgets)
-    if goal is None:
+    if goals is None:
         return nothing, nothing, ([], []), None
     trials = [trial for trial in trials if trial.counted]
-    best = metrics.best_so_far(trials, goal)
+    best = metrics.best_so_far(trials, goals)
     known = row.optimum is not None
-    curve = [metrics.simple_regret(v, row.optimum, goal) if known else v for v in best]
+    curve = [metrics.simple_regret(v, row.optimum, goals) if known else v for v in best]
     measure = (
-        Measure("regret", "minimize") if known else Measure(f"best {goal.name}", goal.direction)
+        Measure("regret", "minimize")
+        if known
+        else Measure(f"best {goals.measure.name}", goals.measure.direction)
     )
     ended = row.state == "finished"
     values = [
@@ -200,6 +219,22 @@ def tell(results: Results) -> dict[str, Any]:
         "incomplete": [{"run": run.name, "state": run.state, "error": run.error} for run in failed],
         "skipped": [{"name": name, "why": why} for name, why in plan.skipped.items()],
     }
+
+
+def curves(results: Results, points: int = CURVE_POINTS) -> dict[str, list[dict[str, Any]]]:
+    """Per problem, for each method with something to draw: median and quartiles over its seeds."""
+    drawn: dict[str, list[dict[str, Any]]] = {}
+    for problem in results.plan.problems:
+        for method in results.plan.methods:
+            outcomes = results.outcomes[problem.label, method.label]
+            runs = [run.curve for run in outcomes if run.curve[0]]
+            if not runs:
+                continue
+            frame = quartiles(method.label, runs, points=points)
+            told = {name: frame[name].tolist() for name in ("step", "low", "median", "high")}
+            method_curve = {"method": method.label, "runs": len(runs), **told}
+            drawn.setdefault(problem.label, []).append(method_curve)
+    return drawn
 
 
 def _table(results: Results) -> list[dict[str, Any]]:

@@ -7,7 +7,9 @@ from typing import Any
 
 from apps.store import Store
 from bo.commands import Command
-from bo.contract import Goal, Problem, Trial
+from bo.constraints import words
+from bo.contract import Measured, Problem, Trial
+from bo.goals import Goals
 from bo.known import Known, read_csv, read_study
 from bo.problems.users import options_of
 from bo.space import Space
@@ -19,24 +21,53 @@ from surrogates.options import unknown
 _FUNCTION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
-def problem_of(target: str, space: str, goal: str | None) -> tuple[str, dict[str, str]]:
+def problem_of(
+    target: str, space: str, goal: str | None, subject_to: Sequence[str] = ()
+) -> tuple[str, dict[str, str]]:
     """Name and options of the problem of `wald optimize`.
 
     Args:
         target: `package.module:function`, or a command line with `{name}` placeholders.
         space: path of SPACE.toml.
         goal: such as "minimize loss", or None.
+        subject_to: constraints, between parameters or on outcomes.
 
     Raises:
-        UsageError: a malformed target, space or goal.
+        UsageError: a malformed target, space, goal or constraint.
     """
-    if goal is not None:
-        Goal.parse(goal)
-    options = dict(options_of(Space.from_toml(space), goal))
+    made, goals = _constrained(Space.from_toml(space), goal, subject_to)
+    options = dict(options_of(made, None if goals is None else str(goals)))
     if _FUNCTION.fullmatch(target):
         return f"python:{target}", options
     Command.parse(target)
     return f"command:{target}", options
+
+
+def _constrained(
+    space: Space, goal: str | None, subject_to: Sequence[str]
+) -> tuple[Space, Goals | None]:
+    """Each constraint where it belongs: to the space, or to what is told of a point."""
+    of_space: list[str] = []
+    of_outcomes: list[str] = []
+    for text in subject_to:
+        names = words(text)
+        known = [name for name in names if name in space.parameters]
+        if known and len(known) < len(names):
+            other = next(name for name in names if name not in known)
+            raise UsageError(
+                f"--subject-to expected parameters or outcomes, got both in {text!r}: {known[0]} "
+                f"is a parameter, {other} is none; let the program print what is to be limited"
+            )
+        (of_space if known else of_outcomes).append(text)
+    if of_space:
+        held = [constraint.text for constraint in space.constraints]
+        space = Space(space.parameters, subject_to=[*held, *of_space])
+    if goal is None and of_outcomes:
+        raise UsageError(
+            f"--subject-to {of_outcomes[0]!r} expected --goal beside it, got none; name the "
+            'outcome to optimise, as in --goal "minimize loss"'
+        )
+    return space, None if goal is None else Goals.of(goal, of_outcomes)
 
 
 def known_results(source: str, problem: Problem, store: str) -> tuple[Known, str | None]:
@@ -46,10 +77,10 @@ def known_results(source: str, problem: Problem, store: str) -> tuple[Known, str
         UsageError: neither, or it does not fit the problem.
     """
     if source.endswith(".csv") or os.path.isfile(source):
-        return read_csv(source, problem.space, problem.goal)
+        return read_csv(source, problem.space, problem.goals)
     if is_missing(store_url(store)):
         raise UsageError(f"--from expected FILE.csv or a study, got {source!r}: no such file")
-    return read_study(Study.resume(source, store=store), problem.space, problem.goal)
+    return read_study(Study.resume(source, store=store), problem.space, problem.goals)
 
 
 def ask(
@@ -59,6 +90,7 @@ def ask(
     *,
     space: str | None = None,
     goal: str | None = None,
+    subject_to: Sequence[str] = (),
     method: str | None = None,
     options: Mapping[str, Any] | None = None,
     seed: int | None = None,
@@ -69,7 +101,13 @@ def ask(
         UsageError: no such study, or it has another space, goal, method or seed.
     """
     if space is None:
-        given = {"--goal": goal, "--method": method, "--seed": seed, "--option": options or None}
+        given = {
+            "--goal": goal,
+            "--subject-to": subject_to or None,
+            "--method": method,
+            "--seed": seed,
+            "--option": options or None,
+        }
         for flag, value in given.items():
             if value is not None:
                 raise UsageError(
@@ -78,9 +116,10 @@ def ask(
                 )
         study = _existing(name, store)
     else:
+        made, goals = _constrained(Space.from_toml(space), goal, subject_to)
         study = Study(
-            Space.from_toml(space),
-            "minimize value" if goal is None else goal,
+            made,
+            goals or "minimize value",
             name=name,
             store=store,
             method=method or "auto",
@@ -91,7 +130,7 @@ def ask(
 
 
 def tell(name: str, number: int, pairs: Sequence[str], store: str) -> dict[str, Any]:
-    """Record the outcome of a trial, given as NAME=VALUE texts.
+    """Record the outcome of a trial, given as NAME=VALUE or NAME=VALUE+-SEM texts.
 
     Raises:
         UsageError: no such study or trial, one that is finished, or no value for the goal.
@@ -119,17 +158,20 @@ def _existing(name: str, store: str) -> Study:
     return Study.resume(name, store=store)
 
 
-def _values(pairs: Sequence[str]) -> dict[str, float]:
-    values: dict[str, float] = {}
+def _values(pairs: Sequence[str]) -> dict[str, Measured]:
+    values: dict[str, Measured] = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")
         try:
-            number = float(text)
+            mean, *sem = map(float, text.split("+-"))
         except ValueError:
-            number = None
-        if not equals or not name.strip() or number is None:
-            raise UsageError(f"an outcome expected NAME=NUMBER, such as loss=0.31, got {pair!r}")
-        values[name.strip()] = number
+            mean, sem, equals = 0.0, [], ""
+        if not equals or not name.strip() or len(sem) > 1:
+            raise UsageError(
+                f"an outcome expected NAME=NUMBER, such as loss=0.31 or loss=0.31+-0.02, "
+                f"got {pair!r}"
+            )
+        values[name.strip()] = (mean, sem[0]) if sem else mean
     return values
 
 

@@ -98,7 +98,7 @@ def prepare(spec: RunSpec) -> "Problem | None":
     if spec.kind == "bo":
         with within(spec.folder):
             problem = make_problem(spec.problem, spec.problem_options)
-        make_strategy(spec.method, problem.space, problem.goal, _options(spec), spec.seed)
+        make_strategy(spec.method, problem.space, problem.goals, _options(spec), spec.seed)
         return problem
     _records(spec, None)
     return None
@@ -346,12 +346,12 @@ def _drive_bo(run: _Run, problem: Problem | None) -> None:
     evaluated = sum(trial.counted for trial in done)
     stop = Stopping(spec.stop_at, spec.stop_after, spec.stall)
     stop.began -= run.row.seconds  # those before a resume count
-    best: Trial | None = None
+    reached = _Reached(problem)
     if run.watcher is not None:
         run.watcher.started(spec, run_id, evaluated)
 
     def summary() -> dict[str, Any]:
-        made = summarise_trials(study.goal, study.trials, problem.optimum)
+        made = summarise_trials(study.goals, study.trials, problem.optimum)
         told = [note, _used_up(problem.space, study.trials, spec.budget), stop.reason]
         if any(told):
             made["diagnostics"]["note"] = "; ".join(filter(None, told))
@@ -361,12 +361,12 @@ def _drive_bo(run: _Run, problem: Problem | None) -> None:
     run.progress = _Progress({})  # the log is the truth: it is read anew
 
     def observe(trial: Trial) -> list[Event]:
-        nonlocal best, steps_done
+        nonlocal steps_done
         steps_done += trial.counted
-        best = metrics.better(best, trial, study.goal)
-        event = _observation(trial, best, problem, snapshots.prediction(trial))
-        value, regret = event.payload["best"], event.payload["regret"]
-        score = None if value is None else study.goal.sign * value
+        value = reached.after(trial)
+        event = _observation(trial, value, problem, snapshots.prediction(trial))
+        regret = event.payload["regret"]
+        score = None if value is None else study.goals.measure.sign * value
         run.progress.add(value, steps=steps_done, best=value, regret=regret, score=score)
         return [] if trial.number in told else [event]
 
@@ -388,8 +388,7 @@ def _drive_bo(run: _Run, problem: Problem | None) -> None:
             for count, trial in enumerate(steps, start=evaluated + 1):
                 run.record(observe(trial))
                 if run.watcher is not None:
-                    value = None if best is None else best.values[study.goal.name]
-                    run.watcher.stepped(count, {study.goal.name: value})
+                    run.watcher.stepped(count, {study.goals.measure.name: reached.value})
                 run.check()
     finally:
         run.record([], summary())
@@ -424,7 +423,7 @@ def open_study(spec: RunSpec, store: Store, problem: Problem, name: str) -> Stud
     """The study of a run. Raises `UsageError`: one of that name has another space or goal."""
     return Study(
         problem.space,
-        problem.goal,
+        problem.goals,
         name=name,
         store=store.url,
         method=spec.method,
@@ -433,22 +432,45 @@ def open_study(spec: RunSpec, store: Store, problem: Problem, name: str) -> Stud
     )
 
 
+class _Reached:
+    """The best value, or the hypervolume, after each trial of a run.
+
+    The front alone is kept. Where the reference point is inferred, a hypervolume is measured from
+    that of its moment: exports and pages measure all from the last one.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        self.goals = problem.goals
+        self.front: list[Trial] = []
+        self.value: float | None = None
+
+    def after(self, trial: Trial) -> float | None:
+        """After one more trial; None before anything was found."""
+        front = metrics.front([*self.front, trial], self.goals)
+        if front != self.front:
+            self.front, self.value = front, metrics.best_value(front, self.goals)
+        return self.value
+
+
 def _observation(
-    trial: Trial, best: Trial | None, problem: Problem, predicted: Mapping[str, Any]
+    trial: Trial, best: float | None, problem: Problem, predicted: Mapping[str, Any]
 ) -> Event:
-    name = problem.goal.name
-    value = None if best is None else best.values[name]
+    goals = problem.goals
+    several = goals.several or goals.constraints
     took = trial.finished - trial.started if trial.finished and trial.started else None
     payload = {
         "number": trial.number,
         "state": trial.state,
-        "value": trial.values.get(name),
-        "best": value,
-        "regret": metrics.simple_regret(value, problem.optimum, problem.goal),
+        "value": None if goals.several else trial.values.get(goals.only.name),
+        "best": best,
+        "regret": metrics.simple_regret(best, problem.optimum, goals),
         "ask_cpu_seconds": trial.ask_seconds,
         "seconds": took,
         **predicted,
     }
+    if several and trial.state == "complete":
+        payload["values"] = {name: trial.values[name] for name in goals.outcomes}
+        payload["feasible"] = goals.feasible(trial.values)
     if trial.reason is not None:
         payload["reason"] = trial.reason
     return Event("observation", trial.number, payload)

@@ -54,7 +54,7 @@ class Snapshots:
     def prediction(self, trial: Trial) -> dict[str, Any]:
         """What the model had said about a trial, to be kept with its observation."""
         told = self.predicted.pop(trial.number, None)
-        value = trial.values.get(self.study.goal.name)
+        value = trial.values.get(self.study.goals.goals[0].name)
         if told is None or value is None or trial.state != "complete":
             return {}
         self.checked.append((told["mean"], told["std"], value))

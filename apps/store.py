@@ -5,6 +5,7 @@
     requests    rows that ask something of a run: to stop, to draw what it believed
     supervisor  one row: who starts queued runs, where the pages are
     published   the catalog with its options, for the pages, which import no method
+    experiments one row per experiment: its file, its state, what it has found so far
 
 Opening for writing makes the tables or migrates an older schema; readers never create anything.
 The cost of an append does not depend on the length of the history.
@@ -16,14 +17,15 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import sqlalchemy as sa
 
 from apps.events import Event
 from apps.spec import RunSpec
 from bo import trial_log
-from bo.contract import Goal, Trial
+from bo.contract import Trial
+from bo.goals import Goals
 from bo.trial_log import is_gone, metadata, open_database, owner, store_errors, store_url, writing
 from surrogates.errors import StoreError, UsageError
 from surrogates.options import unknown
@@ -96,6 +98,24 @@ published = sa.Table(
     sa.Column("position", sa.Integer, nullable=False),
     sa.Column("row", sa.Text, nullable=False),
 )
+experiments = sa.Table(
+    "experiments",
+    metadata,
+    sa.Column("name", sa.String(200), primary_key=True),
+    sa.Column("created", sa.Float, nullable=False),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("folder", sa.Text, nullable=False),
+    sa.Column("workers", sa.Integer, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("owner", sa.String(200)),
+    sa.Column("heartbeat", sa.Float),
+    sa.Column("queued", sa.Float),
+    sa.Column("finished", sa.Float),
+    sa.Column("stop", sa.Float),
+    sa.Column("error", sa.Text),
+    sa.Column("told", sa.Float),
+    sa.Column("results", sa.Text),
+)
 
 
 def _to_2(connection: sa.Connection) -> None:
@@ -137,6 +157,41 @@ class RunRow:
     error: str | None
     queued: float | None = None
     progress: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class ExperimentRow:
+    """One row of `experiments`, read, without what it found.
+
+    Attributes:
+        name: the first part of the names of its runs.
+        created: when it was first asked for.
+        source: its file, as a text of TOML.
+        folder: where paths in it start from.
+        workers: runs at once.
+        state: as of runs.
+        owner: the process that drives it.
+        heartbeat: its latest sign of life.
+        queued: when a page asked the supervisor for it; None of one from a terminal.
+        finished: when it ended.
+        stop: when somebody asked it to stop.
+        error: why it failed.
+        told: when its results were last written.
+    """
+
+    name: str
+    created: float
+    source: str
+    folder: str
+    workers: int
+    state: str
+    owner: str | None
+    heartbeat: float | None
+    queued: float | None
+    finished: float | None
+    stop: float | None
+    error: str | None
+    told: float | None
 
 
 class TakenOver(StoreError):
@@ -366,26 +421,26 @@ class Store:
 
     # Studies, for runs and for those who ask and tell by hand
 
-    def studies(self) -> list[tuple[str, Goal, str, int, float]]:
-        """Name, goal, method, seed and time of creation of every study, newest first."""
+    def studies(self) -> list[tuple[str, Goals, str, int, float]]:
+        """Name, goals, method, seed and time of creation of every study, newest first."""
         table = trial_log.studies.c
         with self._reading() as connection:
             statement = sa.select(
                 table.study, table.goal, table.method, table.seed, table.created
             ).order_by(sa.desc(table.created))
             found = connection.execute(statement).all()
-        return [(r.study, Goal.parse(r.goal), r.method, r.seed, r.created) for r in found]
+        return [(r.study, Goals.parse(r.goal), r.method, r.seed, r.created) for r in found]
 
-    def trials(self, study: str) -> tuple[Goal | None, list[Trial]]:
-        """Goal and trials of a study; None and none where it does not exist."""
+    def trials(self, study: str) -> tuple[Goals | None, list[Trial]]:
+        """Goals and trials of a study; None and none where it does not exist."""
         table = trial_log.studies.c
         with self._reading() as connection:
-            goal = connection.execute(
+            goals = connection.execute(
                 sa.select(table.goal).where(table.study == study)
             ).scalar_one_or_none()
-            if goal is None:
+            if goals is None:
                 return None, []
-            return Goal.parse(goal), trial_log.read_trials(connection, study)
+            return Goals.parse(goals), trial_log.read_trials(connection, study)
 
     def trials_since(self, study: str, revision: int) -> list[Trial]:
         """The trials of a study that changed after a revision."""
@@ -519,6 +574,167 @@ class Store:
                 requests.update().where(requests.c.id == request).values(handled=now)
             )
 
+    # Experiments; their runs are ordinary ones, named EXPERIMENT/PROBLEM/METHOD/SEED
+
+    def submit_experiment(self, name: str, source: str, folder: str, *, workers: int) -> bool:
+        """Queue an experiment for the supervisor.
+
+        Returns:
+            False, and nothing changes, where the name is taken.
+        """
+        now = time.time()
+        asked = {"source": source, "folder": folder, "workers": workers}
+        with self._writing() as connection:
+            experiments.create(connection, checkfirst=True)  # the store may be older than it
+            if _experiment_rows(connection, experiments.c.name == name):
+                return False
+            connection.execute(
+                experiments.insert().values(
+                    name=name, created=now, state="queued", queued=now, **asked
+                )
+            )
+        return True
+
+    def begin_experiment(self, name: str, source: str, folder: str, *, workers: int) -> bool:
+        """Make this process, in a terminal, the one that drives an experiment.
+
+        Returns:
+            False, and nothing changes, where a living process drives it.
+        """
+        now = time.time()
+        asked = {"source": source, "folder": folder, "workers": workers}
+        mine: dict[str, Any] = {"owner": owner(), "heartbeat": now, "state": "running"}
+        mine |= dict.fromkeys(("queued", "finished", "stop", "error"))
+        with self._writing() as connection:
+            found = _experiment_rows(connection, experiments.c.name == name)
+            if not found:
+                connection.execute(
+                    experiments.insert().values(name=name, created=now, **asked, **mine)
+                )
+                return True
+            if current_state(found[0], now=now) == "running":
+                return False
+            connection.execute(
+                experiments.update().where(experiments.c.name == name).values(**asked, **mine)
+            )
+        return True
+
+    def take_experiment(self, name: str) -> ExperimentRow | None:
+        """Make this process the one that drives a queued experiment; None: another was faster."""
+        with self._writing() as connection:
+            taken = connection.execute(
+                experiments.update()
+                .where(experiments.c.name == name, experiments.c.state == "queued")
+                .values(state="running", owner=owner(), heartbeat=time.time())
+            ).rowcount
+            found = _experiment_rows(connection, experiments.c.name == name)
+        return found[0] if taken == 1 else None
+
+    def change_experiment(
+        self, name: str, *, results: Mapping[str, Any] | None = None, **columns: Any
+    ) -> bool:
+        """Say, as the process that drives it, that an experiment is alive, and what changed.
+
+        Args:
+            name: the experiment.
+            results: what it has found so far, where given.
+            columns: other columns, such as `state`.
+
+        Returns:
+            Whether somebody asked it to stop.
+
+        Raises:
+            TakenOver: another process drives it by now.
+        """
+        now = time.time()
+        if results is not None:
+            columns |= {"results": json.dumps(dict(results)), "told": now}
+        mine = (experiments.c.name == name, experiments.c.owner == owner())
+        with self._writing() as connection:
+            changed = connection.execute(
+                experiments.update().where(*mine).values(heartbeat=now, **columns)
+            ).rowcount
+            if changed != 1:
+                raise TakenOver(f"expected to drive the experiment {name}, got another process")
+            asked = sa.select(experiments.c.stop).where(*mine)
+            return connection.execute(asked).scalar_one() is not None
+
+    def ask_experiment(self, name: str, what: str) -> None:
+        """Ask an experiment to `stop` (a queued one ends here and now) or to `resume`."""
+        now = time.time()
+        with self._writing() as connection:
+            found = _experiment_rows(connection, experiments.c.name == name)
+            state = current_state(found[0], now=now) if found else None
+            changed: dict[str, Any] = {}
+            if what == "stop" and state in ("queued", "lost"):
+                changed = {"state": "stopped", "finished": now}
+            elif what == "stop" and state == "running":
+                changed = {"stop": now}
+            elif what == "resume" and state not in ("queued", "running", None):
+                changed = {"state": "queued", "queued": now, "owner": None}
+                changed |= dict.fromkeys(("finished", "stop", "error"))
+            if changed:
+                connection.execute(
+                    experiments.update().where(experiments.c.name == name).values(**changed)
+                )
+
+    def end_experiment(self, name: str, state: str, error: str | None) -> None:
+        """End a queued or lost experiment, whose process is not there to do it."""
+        with self._writing() as connection:
+            connection.execute(
+                experiments.update()
+                .where(experiments.c.name == name, experiments.c.state.in_(("queued", "running")))
+                .values(state=state, error=error, finished=time.time())
+            )
+
+    def experiments(self) -> list[ExperimentRow]:
+        """All experiments, newest first."""
+        return self._experiments(sa.true())
+
+    def experiments_in(self, states: Sequence[str]) -> list[ExperimentRow]:
+        """Experiments whose row has one of some states (a lost one is `running` there)."""
+        return self._experiments(experiments.c.state.in_(states))
+
+    def experiment(self, name: str) -> ExperimentRow:
+        """One experiment. Raises `UsageError` with the nearest known name."""
+        found = self._experiments(experiments.c.name == name)
+        if not found:
+            raise UsageError(unknown("experiment", name, [row.name for row in self.experiments()]))
+        return found[0]
+
+    def experiment_results(self, name: str) -> dict[str, Any] | None:
+        """What an experiment has found, as of its row's `told`; None where nothing yet."""
+        statement = sa.select(experiments.c.results).where(experiments.c.name == name)
+        with self._reading() as connection:
+            found = connection.execute(statement).scalar_one_or_none()
+        return None if found is None else json.loads(found)
+
+    def experiment_runs(self, name: str) -> dict[str, tuple[str, str]]:
+        """Id and state by name of the runs of an experiment; of equal names, as results take it."""
+        chosen = (
+            runs.c.run_id,
+            runs.c.name,
+            runs.c.state,
+            runs.c.owner,
+            runs.c.heartbeat,
+        )
+        first, last = f"{name}/", f"{name}0"  # 0 follows / in every order of texts
+        statement = (
+            sa.select(*chosen)
+            .where(runs.c.name >= first, runs.c.name < last)
+            .order_by(runs.c.state == "finished", runs.c.created)
+        )
+        with self._reading() as connection:
+            found: Sequence[Any] = connection.execute(statement).all()
+        now = time.time()
+        return {row.name: (row.run_id, current_state(row, now=now)) for row in found}
+
+    def _experiments(self, condition: Any) -> list[ExperimentRow]:
+        with self._reading() as connection:
+            if not sa.inspect(connection).has_table(experiments.name):
+                return []
+            return _experiment_rows(connection, condition)
+
     # The supervisor, the catalog for the pages, and facts about the store
 
     def become_supervisor(self, url: str, *, workers: int) -> "dict[str, Any] | None":
@@ -628,7 +844,18 @@ class Store:
             }
 
 
-def current_state(row: RunRow, *, now: float | None = None) -> str:
+class _Driven(Protocol):
+    """What a process drives: a run or an experiment."""
+
+    @property
+    def state(self) -> str: ...
+    @property
+    def owner(self) -> str | None: ...
+    @property
+    def heartbeat(self) -> float | None: ...
+
+
+def current_state(row: _Driven, *, now: float | None = None) -> str:
     """The state, as far as one can know: a running run whose process is gone is `lost`."""
     if row.state == "running" and is_gone(
         row.owner, row.heartbeat, now=now or time.time(), patience=LOST_AFTER_SECONDS
@@ -739,6 +966,12 @@ def _run_row(row: Any) -> RunRow:
         values[name] = json.loads(values[name])
     values["spec"] = RunSpec.from_json(values["spec"])
     return RunRow(**values)
+
+
+def _experiment_rows(connection: sa.Connection, condition: Any) -> list[ExperimentRow]:
+    chosen = [experiments.c[field.name] for field in dataclasses.fields(ExperimentRow)]
+    statement = sa.select(*chosen).where(condition).order_by(sa.desc(experiments.c.created))
+    return [ExperimentRow(**row) for row in connection.execute(statement).mappings()]
 
 
 def _migrate(connection: sa.Connection, url: str) -> None:

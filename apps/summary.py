@@ -14,29 +14,27 @@ from typing import Any
 
 from apps.store import ENDED, RunRow, Store, current_state
 from bo import metrics
-from bo.contract import Goal, Trial
+from bo.contract import Trial
+from bo.goals import Goals
 from surrogates.errors import UsageError
 from surrogates.options import unknown
 
 
-def summarise_trials(goal: Goal, trials: Sequence[Trial], optimum: float | None) -> dict[str, Any]:
+def summarise_trials(
+    goals: Goals, trials: Sequence[Trial], optimum: float | None
+) -> dict[str, Any]:
     """The part of the object that trials determine (bo)."""
-    best = metrics.incumbent(trials, goal)
-    value = None if best is None else best.values[goal.name]
+    front = [_point(trial) for trial in metrics.front(trials, goals)]
+    best = front if goals.several else (front[0] if front else None)
+    value = metrics.best_value(trials, goals)
     done = [trial for trial in trials if trial.done]
     asks = [trial.ask_seconds for trial in done if trial.ask_seconds is not None]
     states = [trial.method_state for trial in trials if trial.method_state]
     return {
         "steps": sum(trial.counted for trial in done),
-        "score": None if value is None else goal.sign * value,
-        "best": None
-        if best is None
-        else {
-            "number": best.number,
-            "parameters": dict(best.parameters),
-            "values": dict(best.values),
-        },
-        "regret": metrics.simple_regret(value, optimum, goal),
+        "score": None if value is None else goals.measure.sign * value,
+        "best": best,
+        "regret": metrics.simple_regret(value, optimum, goals),
         "trials": {
             "total": len(trials),
             "complete": sum(t.state == "complete" for t in trials),
@@ -45,7 +43,9 @@ def summarise_trials(goal: Goal, trials: Sequence[Trial], optimum: float | None)
         },
         "digest": metrics.digest(trials),
         "metrics": {
-            "goal": str(goal),
+            "goal": str(goals),
+            "measure": str(goals.measure),
+            **_reference(goals, trials),
             "optimum": optimum,
             "ask_cpu_seconds_median": statistics.median(asks) if asks else None,
             "ask_cpu_seconds_total": sum(asks),
@@ -76,9 +76,9 @@ def run_object(store: Store, row: RunRow) -> dict[str, Any]:
     """The object of one run, as of now."""
     summary: Mapping[str, Any] = row.summary
     if row.study is not None and row.state not in ENDED:  # the log is ahead of the last event
-        goal, trials = store.trials(row.study)
-        if goal is not None:
-            fresh = summarise_trials(goal, trials, row.optimum)
+        goals, trials = store.trials(row.study)
+        if goals is not None:
+            fresh = summarise_trials(goals, trials, row.optimum)
             summary = fresh | {"diagnostics": fresh["diagnostics"] | _notes(row.summary)}
     empty = {"total": 0, "complete": 0, "failed": 0, "pending": 0}
     described = {
@@ -108,8 +108,8 @@ def run_object(store: Store, row: RunRow) -> dict[str, Any]:
 
 def study_object(store: Store, name: str) -> dict[str, Any]:
     """The object of a study that somebody asks and tells by hand."""
-    goal, trials = store.trials(name)
-    assert goal is not None
+    goals, trials = store.trials(name)
+    assert goals is not None
     found = next(study for study in store.studies() if study[0] == name)
     finished = [t.finished for t in trials if t.finished is not None]
     pending = any(trial.state == "running" for trial in trials)
@@ -126,7 +126,7 @@ def study_object(store: Store, name: str) -> dict[str, Any]:
         "versions": {},
         "created": found[4],
         "budget": None,
-    } | summarise_trials(goal, trials, None)
+    } | summarise_trials(goals, trials, None)
 
 
 def find_object(store: Store, name: str) -> dict[str, Any]:
@@ -204,6 +204,23 @@ def interval(values: Sequence[float]) -> float | None:
 
     factor = float(scipy.special.stdtrit(len(values) - 1, 0.975))
     return factor * statistics.stdev(values) / math.sqrt(len(values))
+
+
+def _point(trial: Trial) -> dict[str, Any]:
+    return {
+        "number": trial.number,
+        "parameters": dict(trial.parameters),
+        "values": dict(trial.values),
+    }
+
+
+def _reference(goals: Goals, trials: Sequence[Trial]) -> dict[str, Any]:
+    """Where hypervolume is measured from, by name of goal."""
+    found = metrics.reference(trials, goals) if goals.several else None
+    if found is None:
+        return {}
+    names = [goal.name for goal in goals.goals]
+    return {"reference": dict(zip(names, found, strict=True))}
 
 
 def _notes(summary: Mapping[str, Any]) -> dict[str, Any]:

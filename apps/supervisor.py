@@ -1,4 +1,6 @@
-"""The supervisor: starts queued runs, one worker process each, and stops those that should end.
+"""The supervisor: starts queued runs and experiments, and stops those that should end.
+
+A run is one worker process; an experiment is one with workers of its own, and counts as so many.
 
 It holds nothing that matters. What is queued, what runs and what was asked stands in the store: a
 supervisor that was killed is replaced by the next `wald up`, which counts the workers that still
@@ -13,12 +15,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from apps.events import Event
-from apps.store import RunRow, Store, current_state
+from apps.experiment_file import slug
+from apps.store import ExperimentRow, RunRow, Store, current_state
 from bo.trial_log import local_process
 from surrogates.errors import StoreError
 
@@ -26,6 +29,8 @@ TICK_SECONDS = 0.2
 BEAT_SECONDS = 1.0
 TERM_AFTER_SECONDS = 10.0
 KILL_AFTER_SECONDS = 20.0
+EXPERIMENT_PATIENCE_SECONDS = 40.0
+"""How much longer an experiment may take, whose own workers are to end before it."""
 ATTEMPTS = 2
 """A run whose worker ends this often before it took it is failed."""
 
@@ -43,6 +48,7 @@ class Supervisor:
         self.workers = workers
         self.cuda = False
         self.children: dict[str, subprocess.Popen[bytes]] = {}
+        self.experimenting: dict[str, subprocess.Popen[bytes]] = {}
         self.attempts: dict[str, int] = {}
         self.signalled: dict[str, int] = {}
         self.publishing: subprocess.Popen[bytes] | None = None
@@ -74,10 +80,15 @@ class Supervisor:
             self.last_beat = now
         self._read_published()
         rows = {row.run_id: row for row in self.store.runs_in(("queued", "running"))}
+        experiments = self.store.experiments_in(("queued", "running"))
         self._reap(rows)
+        self._reap_experiments({row.name: row for row in experiments})
         for run_id, asked in self.store.open_requests("stop").items():
             self._stop(rows.get(run_id), run_id, now - asked)
-        self._start(rows)
+        for experiment in experiments:
+            if experiment.stop is not None:
+                self._stop_experiment(experiment, now - experiment.stop)
+        self._start(rows, experiments)
         self._draw()
 
     def close(self) -> None:
@@ -113,38 +124,80 @@ class Supervisor:
                 continue
             self.attempts[run_id] = self.attempts.get(run_id, 0) + 1
             if self.attempts[run_id] >= ATTEMPTS:
-                log = self._log(run_id)
-                told = log.read_text(errors="replace").strip().splitlines()[-1:] or ["no word"]
-                why = f"its worker could not start: {told[0]:.300}; see {log}"
-                self.store.end_run(run_id, "failed", why)
+                self.store.end_run(run_id, "failed", self._why_not_started(run_id))
 
-    def _start(self, rows: Mapping[str, RunRow]) -> None:
-        """Start queued runs, the oldest first, where there is a free worker (and the one GPU)."""
+    def _reap_experiments(self, rows: Mapping[str, ExperimentRow]) -> None:
+        for name, child in list(self.experimenting.items()):
+            if child.poll() is None:
+                continue
+            del self.experimenting[name]
+            self.signalled.pop(_key(name), None)
+            row = rows.get(name)
+            if row is None or row.state != "queued":
+                self.attempts.pop(_key(name), None)
+                continue
+            self.attempts[_key(name)] = self.attempts.get(_key(name), 0) + 1
+            if self.attempts[_key(name)] >= ATTEMPTS:
+                why = self._why_not_started(_key(name))
+                self.store.end_experiment(name, "failed", why)
+
+    def _start(self, rows: Mapping[str, RunRow], experiments: Sequence[ExperimentRow]) -> None:
+        """Start what is queued, the oldest first, where there are free workers (and the one GPU).
+
+        What is too large for the workers that are free waits, and what is younger with it.
+        """
+        driven = {
+            row.name: row
+            for row in experiments
+            if row.name in self.experimenting
+            or (row.queued is not None and current_state(row) == "running")
+        }
+        parts = tuple(f"{name}/" for name in driven)
+        own = {run_id: row for run_id, row in rows.items() if not row.name.startswith(parts)}
         active = {
             run_id
-            for run_id, row in rows.items()
+            for run_id, row in own.items()
             if row.queued is not None and current_state(row) == "running"
         } | set(self.children)
+        taken = len(active) + sum(self._size(row) for row in driven.values())
         gpu_taken = any(run_id in rows and self._on_gpu(rows[run_id]) for run_id in active)
-        waiting = [row for row in rows.values() if row.state == "queued"]
-        for row in sorted(waiting, key=lambda row: row.queued or 0.0):
-            if len(active) >= self.workers:
+        queued = [row for row in (*own.values(), *experiments) if row.state == "queued"]
+        for row in sorted(queued, key=lambda row: row.queued or 0.0):
+            if isinstance(row, ExperimentRow):
+                if row.name in self.experimenting:
+                    continue
+                if taken + self._size(row) > self.workers:
+                    return
+                arguments = ("apps.experiment_driver", row.name, _key(row.name))
+                self.experimenting[row.name] = self._spawn(*arguments)
+                taken += self._size(row)
+                continue
+            if taken >= self.workers:
                 return
             if row.run_id in active or (gpu_taken and self._on_gpu(row)):
                 continue
-            self.children[row.run_id] = self._spawn("apps.worker", row.run_id)
-            active.add(row.run_id)
+            self.children[row.run_id] = self._spawn("apps.worker", row.run_id, row.run_id)
+            taken += 1
             gpu_taken = gpu_taken or self._on_gpu(row)
+
+    def _size(self, row: ExperimentRow) -> int:
+        """As how many workers an experiment counts."""
+        return min(row.workers, self.workers)
 
     def _on_gpu(self, row: RunRow) -> bool:
         device = row.spec.device
         return self.cuda and (device == "cuda" or (device == "auto" and row.kind == "rl"))
 
-    def _spawn(self, module: str, run_id: str) -> "subprocess.Popen[bytes]":
-        log = self._log(run_id)
+    def _spawn(self, module: str, name: str, key: str) -> "subprocess.Popen[bytes]":
+        log = self._log(key)
         log.parent.mkdir(parents=True, exist_ok=True)
         with open(log, "ab") as out:
-            return python(module, "--store", self.store.url, run_id, out=out, err=out)
+            return python(module, "--store", self.store.url, "--", name, out=out, err=out)
+
+    def _why_not_started(self, key: str) -> str:
+        log = self._log(key)
+        told = log.read_text(errors="replace").strip().splitlines()[-1:] or ["no word"]
+        return f"its worker could not start: {told[0]:.300}; see {log}"
 
     def _draw(self) -> None:
         """Have beliefs drawn that pages ask for, one process at a time, whatever the run's state.
@@ -162,10 +215,10 @@ class Supervisor:
                 self.store.answer(request, run_id, [Event("log", None, {"not_drawn": why})])
         elif asked:
             run_id = min(asked, key=lambda each: asked[each])
-            self.drawing = (run_id, self._spawn("apps.draw", run_id))
+            self.drawing = (run_id, self._spawn("apps.draw", run_id, run_id))
 
-    def _log(self, run_id: str) -> Path:
-        return self.store.artifacts(run_id) / "worker.log"
+    def _log(self, key: str) -> Path:
+        return self.store.artifacts(key) / "worker.log"
 
     def _stop(self, row: RunRow | None, run_id: str, asked_seconds_ago: float) -> None:
         """A run is asked first, then terminated, then killed."""
@@ -174,14 +227,32 @@ class Supervisor:
             self.store.end_run(run_id, "stopped", None, only_from=("queued",))
         elif state == "lost":
             self.store.end_run(run_id, "stopped", None, only_from=("running",))
-        elif asked_seconds_ago >= TERM_AFTER_SECONDS:
-            kill = asked_seconds_ago >= KILL_AFTER_SECONDS
-            number = signal.SIGKILL if kill else signal.SIGTERM
-            process = local_process(row.owner)  # its heart beats, so the number is still its own
-            if process is not None and self.signalled.get(run_id) != number:
-                self.signalled[run_id] = number
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(process, number)
+        else:
+            self._signal(run_id, row.owner, asked_seconds_ago)
+
+    def _stop_experiment(self, row: ExperimentRow, asked_seconds_ago: float) -> None:
+        """Its process looks each second; one that does not end is terminated, then killed."""
+        if current_state(row) == "lost":
+            self.store.end_experiment(row.name, "stopped", None)
+        else:
+            late = asked_seconds_ago - EXPERIMENT_PATIENCE_SECONDS
+            self._signal(_key(row.name), row.owner, late)
+
+    def _signal(self, key: str, owner: str | None, asked_seconds_ago: float) -> None:
+        if asked_seconds_ago < TERM_AFTER_SECONDS:
+            return
+        kill = asked_seconds_ago >= KILL_AFTER_SECONDS
+        number = signal.SIGKILL if kill else signal.SIGTERM
+        process = local_process(owner)  # its heart beats, so the number is still its own
+        if process is not None and self.signalled.get(key) != number:
+            self.signalled[key] = number
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, number)
+
+
+def _key(experiment: str) -> str:
+    """What stands for an experiment where runs have their ids: the name of its folder of files."""
+    return f"experiment-{slug(experiment)}"
 
 
 def python(module: str, *arguments: str, out: Any, err: Any) -> "subprocess.Popen[bytes]":

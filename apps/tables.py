@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 _STYLES = {"running": "cyan", "finished": "green", "failed": "red", "lost": "red"}
+_MOST_OF_A_FRONT = 8
 
 
 def number(value: Any, digits: int = 4) -> str:
@@ -29,9 +30,13 @@ def show_run(run: Mapping[str, Any]) -> None:
     table.add_row("steps", f"{number(run['steps'])} of {number(run['budget'])}")
     table.add_row("score", f"{number(run['score'], 6)} (higher is better)")
     table.add_row("regret", number(run["regret"]))
-    if run["best"]:
-        table.add_row("best", f"trial {run['best']['number']}: {_pairs(run['best']['values'])}")
-        table.add_row("", escape(_pairs(run["best"]["parameters"])))
+    front = run["best"] if isinstance(run["best"], list) else [run["best"]] if run["best"] else []
+    for place, best in enumerate(front[:_MOST_OF_A_FRONT]):
+        told = f"trial {best['number']}: {_pairs(best['values'])}"
+        table.add_row("" if place else "best", escape(told))
+        table.add_row("", escape(_pairs(best["parameters"])))
+    if len(front) > _MOST_OF_A_FRONT:
+        table.add_row("", f"and {len(front) - _MOST_OF_A_FRONT} more of the front: wald export")
     if run["kind"] == "bo":
         counts = run["trials"]
         told = (

@@ -188,7 +188,7 @@ def _timed(optimiser: Optimiser) -> tuple[Parameters, float]:
 def _design(problem: Problem, n: int, seed: int) -> list[tuple[Parameters, float]]:
     from bo.strategies.sobol import first_points
 
-    points = first_points(problem.space, problem.goal, seed, [], n)
+    points = first_points(problem.space, problem.goals, seed, [], n)
     return [(point, _value(problem, point)) for point in points]
 
 
@@ -203,7 +203,7 @@ class _InStudy:
 
     def __init__(self, method: str, problem: Problem, seed: int) -> None:
         options = {"initial": INITIAL}
-        self.study = Study(problem.space, problem.goal, method=method, options=options, seed=seed)
+        self.study = Study(problem.space, problem.goals, method=method, options=options, seed=seed)
         self.asked: Any = None
 
     def tell(self, point: Parameters, value: float) -> None:

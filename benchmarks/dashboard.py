@@ -43,15 +43,16 @@ from benchmarks.browsing import (
 )
 from benchmarks.harness import Claim, Peer, Report, say, version_of
 from bo import metrics
-from bo.contract import Goal
+from bo.goals import Goals
 from bo.space import Space, real
 from bo.trial_log import Log, StudyRow
 
 PARAMETERS = [f"x{i}" for i in range(8)]
-GOAL = Goal.parse("minimize value")
+GOAL = Goals.parse("minimize value")
 TRIALS = 1_000
 EVENTS = 100_000
 MEGABYTE = 1e6
+WARM_UP = 60.0  # seconds
 
 Sample = dict[str, Any]
 
@@ -459,11 +460,23 @@ def _endurance(chrome: Any, up: Up, *, minutes: float) -> list[Sample]:
         pages = [_open(chrome, f"{up.url}/run?run=lasting")[0] for _ in range(2)]
         for page in pages:
             wait_for(lambda page=page: _steps(page) > 50, "steps")
+        _watch(pages, committed, WARM_UP)  # the server was killed before: all it loads is loaded
         memory, heap = resident_bytes(up.server()), _heap(pages[0])
-        first = _watch(pages, committed, window)
-        _watch(pages, committed, minutes * 60 - 2 * window)
-        last = _watch(pages, committed, window)
-        grown = (resident_bytes(up.server()) - memory) / MEGABYTE
+        course: list[Sample] = []
+
+        def watch(seconds: float) -> list[float]:
+            told: list[float] = []
+            while seconds > 0:
+                told += _watch(pages, committed, min(60.0, seconds))
+                seconds -= 60.0
+                now = (resident_bytes(up.server()) - memory) / MEGABYTE
+                course.append(_sample("endurance course", now, minute=len(course) + 1))
+            return told
+
+        first = watch(window)
+        watch(minutes * 60 - 2 * window)
+        last = watch(window)
+        grown = course[-1]["value"]
         heap_grown = (_heap(pages[0]) - heap) / MEGABYTE
         for page in pages:
             page.context.close()
@@ -471,6 +484,7 @@ def _endurance(chrome: Any, up: Up, *, minutes: float) -> list[Sample]:
     about = {"minutes": minutes}
     say(f"memory {grown:+.1f} MB, heap {heap_grown:+.1f} MB, tick {ratio:.2f} times the first")
     return [
+        *course,
         _sample("endurance memory", grown, **about),
         _sample("endurance heap", heap_grown, **about),
         _sample("endurance tick", ratio, **about),

@@ -33,13 +33,14 @@ from apps.events import Event
 from apps.spec import RunSpec
 from apps.store import Store
 from benchmarks.harness import Claim, Peer, Report, milliseconds, say, version_of
-from bo.contract import Goal, Trial
+from bo.contract import Trial
+from bo.goals import Goals
 from bo.space import Space, real
 from bo.trial_log import Log, StudyRow
 
 PARAMETERS = [f"x{i}" for i in range(6)]
 SPACE = Space({name: real(0, 1) for name in PARAMETERS})
-GOAL = Goal.parse("minimize value")
+GOAL = Goals.parse("minimize value")
 BLOCK = 11  # trials 10 to 20
 PEER_BLOCK = 5
 EARLY = 10

@@ -10,10 +10,12 @@ loaded when it is first used.
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from bo.contract import Goal, Problem, Trial
+from bo.contract import Problem, Trial
+from bo.goals import Goal
 from bo.space import Parameter, Space, boolean, choice, fixed, integer, ordinal, real
 
 if TYPE_CHECKING:
+    from bo.ax_bridge import ax_model
     from bo.interop import from_optuna
     from bo.study import Result, Study, maximize, minimize
 
@@ -25,6 +27,7 @@ __all__ = [
     "Space",
     "Study",
     "Trial",
+    "ax_model",
     "boolean",
     "choice",
     "fixed",
@@ -44,6 +47,8 @@ def __dir__() -> list[str]:
 def __getattr__(name: str) -> Any:
     if name in ("Result", "Study", "maximize", "minimize"):
         return getattr(importlib.import_module("bo.study"), name)
+    if name == "ax_model":
+        return importlib.import_module("bo.strategies.ax").bridge().ax_model
     if name == "from_optuna":
         return importlib.import_module("bo.interop").from_optuna
     raise AttributeError(f"module 'bo' has no attribute {name!r}")

@@ -2,8 +2,9 @@
 
 `suggest` rebuilds an Ax experiment in memory from the trial log and asks Ax's own default for the
 next points: `Client`, method `fast`, which is a BoTorch Gaussian process with log noisy expected
-improvement. Why anew at each ask: Ax's storage loses the seed and keeps running trials for ever,
-whereas a rebuild takes 0.1 to 0.2 ms a trial and goes on bit for bit in a new process.
+improvement; or the same with a surrogate of the catalog in its place (`ax_model`). Why anew at each
+ask: Ax's storage loses the seed and keeps running trials for ever, whereas a rebuild takes 0.1 to
+0.2 ms a trial and goes on bit for bit in a new process.
 
 What Ax sees is plainer than the space, so that no name, range or value can upset it: parameters are
 called p0, p1, ...; reals are their uniform number in [0, 1] (Ax's own log and unit-cube
@@ -14,15 +15,20 @@ them as pending and looks elsewhere, where `FAILED` ones would be suggested agai
 """
 
 import contextlib
+import dataclasses
 import logging
 import random
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from bo.contract import Goal, Trial
+from bo.contract import Trial
+from bo.goals import Goal
 from bo.space import Parameter, Parameters, Space, Value
+from surrogates.catalog import SURROGATES
 from surrogates.errors import CapabilityError
+from surrogates.options import build
+from surrogates.registry import find, rows
 
 _LIBRARIES = "ax|botorch|gpytorch|linear_operator|pandas|scipy|sklearn|torch"
 _TALKS_AT_IMPORT = "ax.storage.sqa_store.with_db_settings_base"
@@ -60,6 +66,10 @@ with _quiet():
     from ax.core.arm import Arm
     from ax.core.data import Data, DataRow
     from ax.core.trial import Trial as AxTrial
+    from ax.generators.torch.botorch_modular.utils import ModelConfig, fit_botorch_model
+    from ax.storage.botorch_modular_registry import register_model
+
+    from bo.ax_surrogate import CatalogModel, model_class
 
 _MOST_LEVELS = 1000
 _LARGEST = 1e100  # its square is still finite
@@ -75,6 +85,7 @@ def suggest(
     pending: Sequence[Parameters] = (),
     seed: int,
     deduplicate: bool = True,
+    model: ModelConfig | None = None,
 ) -> tuple[list[Parameters], str]:
     """The next points of Ax's default strategy, always from its model.
 
@@ -86,6 +97,7 @@ def suggest(
         pending: points that are about to be evaluated besides those of the log.
         seed: of all random draws in Ax, which restores the global generators.
         deduplicate: whether Ax tries again, at most 5 times, where it proposes a known point.
+        model: stands in for Ax's own; from `ax_model`.
 
     Returns:
         The points, of which some may break constraints, and the name of Ax's generator that made
@@ -103,11 +115,12 @@ def suggest(
         client.configure_optimization(_OUTCOME)
         strategy = choose_generation_strategy(
             GenerationStrategyDispatchStruct(
-                method="fast",
+                method="fast" if model is None else "custom",
                 initialization_budget=0,
                 initialization_random_seed=seed,
                 initialize_with_center=False,
-            )
+            ),
+            model_config=None if model is None else _told(model, space),
         )
         for node in strategy.nodes_by_name.values():
             node.should_deduplicate = deduplicate
@@ -120,6 +133,18 @@ def suggest(
         for point in found.values()
     ]
     return space.decode(space.encode([space.typed(p) for p in points])), str(last._generator_key)
+
+
+def _told(model: ModelConfig, space: Space) -> ModelConfig:
+    """The model, told which columns are the one-hot columns of a choice."""
+    choices: list[tuple[int, int]] = []
+    start = 0
+    for parameter in space.free.values():
+        width = parameter.levels if _labelled(parameter) else 1
+        if width > 1:
+            choices.append((start, width))
+        start += width
+    return dataclasses.replace(model, model_options={**model.model_options, "choices": choices})
 
 
 def _inequalities(space: Space) -> list[str]:
@@ -216,6 +241,39 @@ def _from_ax(parameter: Parameter, value: Value) -> Value:
     if parameter.type == "integer":
         return int(value)
     return parameter.values[int(value)]
+
+
+def ax_model(surrogate: str, options: Mapping[str, Any] | None = None) -> ModelConfig:
+    """A surrogate of the catalog as a model for a user's own Ax `Client`.
+
+    Give it to Ax's `choose_generation_strategy(..., model_config=...)`, method "custom". Ax is told
+    of the class of the model: a client that holds one is saved and loaded again after this call,
+    in another process too.
+
+    Args:
+        surrogate: a name of the catalog.
+        options: of the surrogate, by name.
+
+    Raises:
+        UsageError: an unknown surrogate or option (the nearest one is suggested).
+    """
+    made = model_class(surrogate)
+    register_model(made)
+    row = find(surrogate, rows(SURROGATES), what="surrogate")
+    held = build(row.options(), options or {}, owner=f"surrogate {surrogate}")
+    return ModelConfig(
+        botorch_model_class=made,
+        model_options={"options": dataclasses.asdict(held)},
+        name=surrogate,
+    )
+
+
+@fit_botorch_model.register(CatalogModel)
+def _fit(
+    model: CatalogModel, mll_class: Any = None, mll_options: Mapping[str, Any] | None = None
+) -> None:
+    """How Ax fits it; a likelihood of Ax's is not looked at."""
+    model.learn()
 
 
 def filled_client(space: Space, goal: Goal, trials: Sequence[Trial]) -> Client:

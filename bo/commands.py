@@ -134,21 +134,21 @@ class CommandObjective:
     Attributes:
         command: the line.
         folder: where it runs.
-        goal: name of the goal, or None where the outcome is to be a bare number.
+        outcomes: the names that it must print; none where the outcome is to be a bare number.
     """
 
     command: Command
     folder: str
-    goal: str | None
+    outcomes: tuple[str, ...]
 
     def __call__(self, parameters: Mapping[str, Any], trial: Any) -> dict[str, Any]:
         """Run it; `WALD_TRIAL` and `WALD_SEED` tell it which trial this is."""
         variables = {"WALD_TRIAL": str(trial.number), "WALD_SEED": str(trial.seed)}
-        return evaluate(self.command.fill(parameters), self.folder, variables, self.goal)
+        return evaluate(self.command.fill(parameters), self.folder, variables, self.outcomes)
 
 
 def evaluate(
-    words: Sequence[str], folder: str, variables: Mapping[str, str], goal: str | None
+    words: Sequence[str], folder: str, variables: Mapping[str, str], outcomes: Sequence[str]
 ) -> dict[str, Any]:
     """Run a command to its end and read its outcome.
 
@@ -156,7 +156,7 @@ def evaluate(
         words: program and arguments.
         folder: where it runs.
         variables: to add to the environment.
-        goal: name of the goal, or None where the outcome is to be a bare number.
+        outcomes: the names that it must print; none where the outcome is to be a bare number.
 
     Returns:
         Values by name, as the command printed them.
@@ -182,11 +182,13 @@ def evaluate(
     log = _last_lines(err.text())
     if status != 0:
         raise CommandFailed(": ".join(filter(None, [_ending(status), log.split("\n")[-1]])), log)
-    return read_outcome(out.text(), goal, log)
+    return read_outcome(out.text(), outcomes, log)
 
 
-def read_outcome(stdout: str, goal: str | None, log: str = "") -> dict[str, Any]:
+def read_outcome(stdout: str, outcomes: Sequence[str], log: str = "") -> dict[str, Any]:
     """The values in the last line of an output that is not blank.
+
+    In place of a number, `[mean, sem]` in a JSON object tells its standard error too.
 
     Raises:
         GoalMissing: it is a JSON object, and no goal was named.
@@ -198,10 +200,11 @@ def read_outcome(stdout: str, goal: str | None, log: str = "") -> dict[str, Any]
     if len(line) > LONGEST_LINE:
         told = f"the last line of stdout is longer than {LONGEST_LINE:,} characters"
         raise CommandFailed(told, log)
-    try:
-        return {goal or "value": float(line)}
-    except ValueError:
-        pass
+    if len(outcomes) < 2:
+        try:
+            return {(*outcomes, "value")[0]: float(line)}
+        except ValueError:
+            pass
     try:
         found = json.loads(line)
     except (ValueError, RecursionError):
@@ -211,17 +214,23 @@ def read_outcome(stdout: str, goal: str | None, log: str = "") -> dict[str, Any]
         raise CommandFailed(
             f"the last line of stdout is neither a number nor a JSON object: {told!r}", log
         )
-    if goal is None:
+    if not outcomes:
         names = ", ".join(map(str, found)) or "nothing"
         raise GoalMissing(
             f"the command prints a JSON object ({names:.200}): say which is the goal, as in "
             '--goal "minimize loss"',
             log,
         )
-    if goal not in found:
-        names = ", ".join(map(str, found)) or "nothing"
-        raise CommandFailed(f"no value for {goal!r} in the last line, only {names:.200}", log)
-    return {name: v for name, v in found.items() if name == goal or _is_number(v)}
+    for name in outcomes:
+        if name not in found:
+            names = ", ".join(map(str, found)) or "nothing"
+            raise CommandFailed(f"no value for {name!r} in the last line, only {names:.200}", log)
+    told = {name: tuple(v) if _is_pair(v) else v for name, v in found.items()}
+    return {
+        name: v
+        for name, v in told.items()
+        if name in outcomes or _is_number(v) or isinstance(v, tuple)
+    }
 
 
 class _Tail:
@@ -248,6 +257,10 @@ class _Tail:
                 self.size += len(chunk)
                 while self.size - len(self.kept[0]) >= KEPT_BYTES:
                     self.size -= len(self.kept.popleft())
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(map(_is_number, value))
 
 
 def _pieces(word: str) -> tuple[Piece, ...]:

@@ -32,6 +32,8 @@ TOLERANCE = 1e-9
 """Relative: how far an equality may be off, and a given point may lie beyond an inequality."""
 
 _LONGEST = 2000
+_OPERATORS = {"and", "or", "not", "is", "in", "if", "else", "for", "True", "False", "None"}
+_NAMES_TO_A_USER = re.compile(rf"\b({'|'.join(sorted({*keyword.kwlist} - _OPERATORS))})\b")
 _DEEPEST = 50
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
@@ -141,7 +143,7 @@ def parse(text: Any, parameters: Mapping[str, Parameter]) -> Constraint:
     """
     if not isinstance(text, str) or not text.strip() or len(text) > _LONGEST:
         raise UsageError(f'a constraint expected a text such as "a + b <= 1", got {text!r:.100}')
-    plain, known = _plain(text, parameters)
+    plain, known = _plain(_quoting_keywords(text), parameters)
     try:
         tree = ast.parse(plain.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -159,6 +161,34 @@ def parse(text: Any, parameters: Mapping[str, Parameter]) -> Constraint:
         walk.refuse_equalities(tree)
     names = tuple(name for name in parameters if name in walk.used)
     return Constraint(text, names, linear, tree, known)
+
+
+def words(text: str) -> list[str]:
+    """The names in a constraint, known or not, in order; none where it cannot be read."""
+    quoted: dict[str, str] = {}
+
+    def free(match: re.Match[str]) -> str:
+        quoted[f"_quoted_{len(quoted)}_"] = match[1]
+        return f" _quoted_{len(quoted) - 1}_ "
+
+    try:
+        plain = re.sub(r"`([^`]*)`", free, _quoting_keywords(str(text)))
+        tree = ast.parse(plain.strip(), mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return []
+    return list(dict.fromkeys(quoted.get(name, name) for name in _names(tree)))
+
+
+def side_values(constraint: Constraint, values: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Both sides of a constraint that is one comparison, at (n,) values by name."""
+    assert isinstance(constraint.tree, ast.Compare)
+    at = _Point(values, constraint.known, slack=0.0)
+    with np.errstate(all="ignore"):
+        left, right = (
+            np.asarray(_value(side, at), dtype=np.float64)
+            for side in (constraint.tree.left, constraint.tree.comparators[0])
+        )
+    return left, right
 
 
 @dataclasses.dataclass(frozen=True)
@@ -487,6 +517,16 @@ def _float(value: Any) -> float:
         return float(value)
     except OverflowError:
         return float("inf")
+
+
+def _quoting_keywords(text: str) -> str:
+    """The text with Python's keywords in backticks, such as `yield` and `lambda`: names to a user.
+
+    But for those that a condition may hold.
+    """
+    parts = re.split(r"(`[^`]*`)", text)
+    parts[::2] = [_NAMES_TO_A_USER.sub(r"`\g<0>`", part) for part in parts[::2]]
+    return "".join(parts)
 
 
 def _plain(text: str, parameters: Mapping[str, Parameter]) -> tuple[str, dict[str, str]]:

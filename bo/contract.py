@@ -4,8 +4,8 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
+from bo.goals import Goal, Goals
 from bo.space import Parameters, Space
-from surrogates.errors import UsageError
 
 if TYPE_CHECKING:
     from torch import Generator
@@ -13,37 +13,12 @@ if TYPE_CHECKING:
     from bo.belief import Belief
 
 TrialState = Literal["waiting", "running", "complete", "failed"]
+Measured = float | tuple[float, float]
+"""A value, or a value and its standard error."""
+Outcome = Measured | Mapping[str, Measured]
+"""What an objective returns."""
 WARM_START = "warm-start"
 """The method of trials that were measured before the study: they are known, not evaluated."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Goal:
-    """One outcome to optimise.
-
-    Attributes:
-        name: the key in the values that an objective returns.
-        direction: which way is better.
-    """
-
-    name: str
-    direction: Literal["minimize", "maximize"]
-
-    @property
-    def sign(self) -> int:
-        """Times an outcome, higher is better."""
-        return 1 if self.direction == "maximize" else -1
-
-    @staticmethod
-    def parse(text: str) -> "Goal":
-        """From "minimize loss" or "maximize accuracy". Raises `UsageError`."""
-        words = text.split()
-        if len(words) != 2 or words[0] not in ("minimize", "maximize"):
-            raise UsageError(f'a goal expected "minimize NAME" or "maximize NAME", got {text!r}')
-        return Goal(words[1], "maximize" if words[0] == "maximize" else "minimize")
-
-    def __str__(self) -> str:
-        return f"{self.direction} {self.name}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +29,8 @@ class Trial:
         number: 0, 1, ... within the study, without gaps.
         parameters: the point.
         state: `waiting` (enqueued), `running`, `complete` or `failed`.
-        values: outcome by name; the goal's is always among those of a complete trial.
+        values: outcome by name; a complete trial has those of all goals and outcome constraints.
+        sems: standard error of a value, by name, where it was told.
         reason: why it failed, one line.
         traceback: where the objective raised, or None.
         attempt: 1, or more where a process died during it.
@@ -71,6 +47,7 @@ class Trial:
     parameters: Parameters
     state: TrialState
     values: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    sems: Mapping[str, float] = dataclasses.field(default_factory=dict)
     reason: str | None = None
     traceback: str | None = None
     attempt: int = 1
@@ -98,7 +75,8 @@ class Strategy(Protocol):
     """A way to choose the next points: a pure function of the log and a small state.
 
     Its factory, named in the catalog, is called `factory(space, goal, options, seed)`; `seed` is
-    the study's, for designs that span many asks.
+    the study's, for designs that span many asks. `goal` is a `Goal`; of a row with the word `goals`
+    (several goals and outcome constraints) or `constraints` (the latter only) it is a `Goals`.
 
     Attributes:
         note: one line that every run shows, such as what was chosen and why, or None.
@@ -157,8 +135,8 @@ class Believer(Protocol):
 class Evaluate(Protocol):
     """The objective of a problem."""
 
-    def __call__(self, parameters: Parameters, *, seed: int) -> float | Mapping[str, float]:
-        """The outcome at a point: a number, or a mapping that holds the goal's name.
+    def __call__(self, parameters: Parameters, *, seed: int) -> "Outcome":
+        """The outcome at a point: a number, or a mapping that holds all names of the goals.
 
         Args:
             parameters: a valid point.
@@ -174,10 +152,10 @@ class Problem:
     Attributes:
         name: as the user typed it.
         space: what can be varied; holds the pool of a table in `space.candidates`.
-        goal: the outcome and its direction.
+        goal: the outcome and its direction; a `Goals` where there are several, or constraints.
         evaluate: the objective; may raise, a trial then fails.
-        optimum: the best possible value in the goal's units, or None where unknown (then no
-            regret is shown).
+        optimum: the best possible value in the goal's units (of several goals: the hypervolume),
+            or None where unknown (then no regret is shown).
         note: one line for the user, such as what was dropped from a table.
         objective: `f(parameters, trial)`, which runs evaluate instead of `evaluate` where it is
             given: of a user's own work, that may want the trial's number.
@@ -186,9 +164,14 @@ class Problem:
 
     name: str
     space: Space
-    goal: Goal
+    goal: Goal | Goals
     evaluate: Evaluate
     optimum: float | None = None
     note: str | None = None
     objective: Callable[[Parameters, Any], Any] | None = None
     isolated: bool = False
+
+    @property
+    def goals(self) -> Goals:
+        """`goal`, as all that is optimised."""
+        return Goals.of(self.goal)

@@ -12,7 +12,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bo.contract import Goal, Trial
+from bo import metrics
+from bo.contract import Trial
+from bo.goals import Goal, Goals
 from bo.space import Parameter, Space, boolean, choice, fixed, integer, ordinal, real
 from surrogates.errors import NotInstalledError, UsageError
 
@@ -42,14 +44,16 @@ def to_optuna(study: "Study", storage: Any = None, name: str | None = None) -> "
     with _quiet(optuna):
         try:
             made = optuna.create_study(
-                storage=storage, study_name=name or study.name, direction=study.goal.direction
+                storage=storage,
+                study_name=name or study.name,
+                directions=[goal.direction for goal in study.goals.goals],
             )
         except optuna.exceptions.DuplicatedStudyError:
             raise UsageError(
                 f"expected a name that is free in {storage}, got {name or study.name!r}; "
                 "choose another one"
             ) from None
-        ours = {"space": study.space.to_dict(), "goal": str(study.goal)}
+        ours = {"space": study.space.to_dict(), "goal": str(study.goals)}
         made.set_user_attr(_OURS, json.dumps(ours))
         made.add_trials([_to_theirs(optuna, trial, study) for trial in study.trials])
     return made
@@ -71,13 +75,14 @@ def from_optuna(
         source: the study, or the URL of its storage.
         name: of the study, there (where `source` is a URL) and here.
         space: where the trials lie; by default as their distributions tell.
-        goal: what the value is called here; one that came from us keeps its name.
+        goal: what the value is called here; one that came from us keeps its name, several from
+            elsewhere are numbered (value0, value1, ...).
         store: path of an SQLite file or a URL of ours; None keeps the study in memory.
         method: a name of `wald catalog bo`.
         seed: of everything random.
 
     Raises:
-        UsageError: several objectives, ranges that change, trials that lack a parameter, or a
+        UsageError: ranges that change, trials that lack a parameter, or a
             study of that name that holds trials already.
         NotInstalledError: no Optuna.
     """
@@ -88,19 +93,15 @@ def from_optuna(
         theirs: Any = source
         if isinstance(source, str):
             theirs = optuna.load_study(study_name=name, storage=source)
-        if len(theirs.directions) > 1:
-            told = len(theirs.directions)
-            raise UsageError(f"expected an Optuna study of one objective, got {told}")
         trials = sorted(theirs.get_trials(deepcopy=False), key=lambda trial: trial.number)
         ours = json.loads(theirs.user_attrs.get(_OURS, "{}"))
         if space is None:
             tables = ours.get("space")
             space = _space(trials) if tables is None else Space.from_dict(tables)
-        direction = "maximize" if theirs.direction.name == "MAXIMIZE" else "minimize"
-        told_goal = Goal.parse(ours["goal"]) if "goal" in ours else Goal(goal, direction)
+        told = Goals.parse(ours["goal"]) if "goal" in ours else _goals(theirs.directions, goal)
         made = Study(
             space,
-            told_goal,
+            told,
             name=name or theirs.study_name,
             store=store,
             method=method,
@@ -112,6 +113,16 @@ def from_optuna(
     if rows:
         made.log.add(rows)
     return made
+
+
+def _goals(directions: list[Any], name: str) -> Goals:
+    names = [name] if len(directions) == 1 else [f"{name}{at}" for at in range(len(directions))]
+    return Goals(
+        tuple(
+            Goal(each, "maximize" if direction.name == "MAXIMIZE" else "minimize")
+            for each, direction in zip(names, directions, strict=True)
+        )
+    )
 
 
 def _optuna() -> Any:
@@ -135,7 +146,7 @@ def _quiet(optuna: Any) -> Iterator[None]:
 
 def _to_theirs(optuna: Any, trial: Trial, study: "Study") -> Any:
     told: dict[str, Any] = {
-        "values": dict(trial.values),
+        "values": metrics.told(trial),
         "reason": trial.reason,
         "method": trial.method,
         "attempt": trial.attempt,
@@ -145,7 +156,9 @@ def _to_theirs(optuna: Any, trial: Trial, study: "Study") -> Any:
     known = {n: p for n, p in study.space.parameters.items() if n in params}
     made = optuna.trial.create_trial(
         state=getattr(optuna.trial.TrialState, _STATES[trial.state]),
-        value=trial.values[study.goal.name] if trial.state == "complete" else None,
+        values=[trial.values[goal.name] for goal in study.goals.goals]
+        if trial.state == "complete"
+        else None,
         params={} if waiting else params,
         distributions={} if waiting else {n: _distribution(optuna, p) for n, p in known.items()},
         user_attrs={_OURS: json.dumps(told)},
@@ -180,7 +193,9 @@ def _to_ours(trial: Any, study: "Study") -> dict[str, Any]:
         raise UsageError(f"trial {trial.number} of the Optuna study: {error}") from None
     values = ours.get("values", {}) if state in ("complete", "failed") else None
     if state == "complete":
-        values = {**(values or {}), study.goal.name: trial.value}
+        held: dict[str, Any] = values or {}
+        names = [goal.name for goal in study.goals.goals]
+        values = dict(zip(names, trial.values, strict=True)) | held
     return {
         "state": state,
         "parameters": json.dumps(point),

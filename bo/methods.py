@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from bo import catalog
-from bo.contract import Goal, Problem, Strategy
+from bo.contract import Problem, Strategy
+from bo.goals import Goal, Goals
 from bo.problems import wrappers
 from bo.space import Space
 from surrogates.catalog import SURROGATES
@@ -13,15 +14,27 @@ from surrogates.options import build, schema, unknown
 from surrogates.registry import Row, find, rows
 
 MODEL_BASED = "bo.strategies.model_based:ModelBased"
+AX_WITH = "bo.strategies.ax:with_surrogate"
+WITH_SURROGATE = (MODEL_BASED, AX_WITH)
+"""Factories of rows that hold a surrogate of the catalog: the method's name tells which."""
 
 
 def method_rows() -> list[Row]:
     """All BO methods: strategies, and every surrogate under the default strategy."""
     with_surrogate = [
-        (name, MODEL_BASED, "bo", f"pending pool {words}", help)
+        (name, MODEL_BASED, "bo", f"pending pool goals {words}", help)
         for name, _, _, words, help in SURROGATES
     ]
-    return rows([*catalog.METHODS, *with_surrogate])
+    through_ax = [
+        (f"ax:{name}", AX_WITH, "bo", "pending", f"Ax's generator with the model {name}")
+        for name, *_ in SURROGATES
+    ]
+    return rows([*catalog.METHODS, *with_surrogate, *through_ax])
+
+
+def surrogate_of(method: str) -> Row:
+    """The surrogate of a method whose factory is one of `WITH_SURROGATE`."""
+    return find(method.removeprefix("ax:"), rows(SURROGATES), what="surrogate")
 
 
 def problem_rows() -> list[Row]:
@@ -63,7 +76,7 @@ def problem_schema(row: Row) -> list[dict[str, Any]]:
 
 
 def make_strategy(
-    method: str, space: Space, goal: Goal, options: Mapping[str, Any], seed: int
+    method: str, space: Space, goal: Goal | Goals, options: Mapping[str, Any], seed: int
 ) -> Strategy:
     """A strategy by its method name.
 
@@ -75,17 +88,46 @@ def make_strategy(
         seed: the study's.
 
     Raises:
-        UsageError: an unknown method or option (the nearest one is suggested).
+        UsageError: an unknown method or option (the nearest one is suggested), or goals that the
+            method cannot take.
     """
+    goals = Goals.of(goal)
     row = find(method, method_rows(), what="bo method")
     prefix = "surrogate."
     own = {name: value for name, value in options.items() if not name.startswith(prefix)}
     inner = {n.removeprefix(prefix): v for n, v in options.items() if n.startswith(prefix)}
     made = build(row.options(), own, owner=f"method {method}")
-    if row.factory == MODEL_BASED:
-        surrogate = find(method, rows(SURROGATES), what="surrogate")
-        inner_options = build(surrogate.options(), inner, owner=f"surrogate {method}")
-        return row.load()(method, space, goal, made, seed, inner_options)
+    if row.factory in WITH_SURROGATE:
+        surrogate = surrogate_of(method)
+        inner_options = build(surrogate.options(), inner, owner=f"surrogate {surrogate.name}")
+        return row.load()(method, space, fitting(row, goals), made, seed, inner_options)
     if inner:
         raise UsageError(unknown(f"option of method {method}", prefix + next(iter(inner)), own))
-    return row.load()(space, goal, made, seed)
+    return row.load()(space, fitting(row, goals), made, seed)
+
+
+def fitting(row: Row, goals: Goals) -> Goal | Goals:
+    """What the factory of a method is given: a `Goals` where its row says that it takes one.
+
+    Raises:
+        UsageError: several goals, or outcome constraints, that the method cannot take.
+    """
+    if "goals" in row.capabilities:
+        return goals
+    if goals.several:
+        able = ", ".join(each.name for each in method_rows() if "goals" in each.capabilities)
+        raise UsageError(
+            f"method {row.name} expected one goal, got {len(goals.goals)} ({goals}); do: one of "
+            f"{able}"
+        )
+    if "constraints" in row.capabilities:
+        return goals
+    if goals.constraints:
+        able = ", ".join(
+            each.name for each in method_rows() if {"goals", "constraints"} & set(each.capabilities)
+        )
+        raise UsageError(
+            f"method {row.name} expected no outcome constraints, got {goals.constraints[0]}; do: "
+            f"one of {able}"
+        )
+    return goals.only

@@ -8,50 +8,146 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from bo.contract import Goal, Trial
+from bo.contract import Trial
+from bo.goals import Goal, Goals
 
 
-def incumbent(trials: Sequence[Trial], goal: Goal) -> Trial | None:
-    """The best complete trial; the earliest of equals; None where none is complete."""
+def incumbent(trials: Sequence[Trial], goals: Goals | Goal) -> Trial | None:
+    """The best complete trial that satisfies all outcome constraints; the earliest of equals.
+
+    None where there is none. Raises `UsageError` where there are several goals.
+    """
+    goals = Goals.of(goals)
     best: Trial | None = None
     for trial in trials:
-        best = better(best, trial, goal)
+        best = better(best, trial, goals)
     return best
 
 
-def better(best: Trial | None, trial: Trial, goal: Goal) -> Trial | None:
+def better(best: Trial | None, trial: Trial, goals: Goals) -> Trial | None:
     """The incumbent after one more trial."""
-    if trial.state != "complete":
+    goal = goals.only
+    if trial.state != "complete" or not goals.feasible(trial.values):
         return best
     if best is None or goal.sign * (trial.values[goal.name] - best.values[goal.name]) > 0:
         return trial
     return best
 
 
-def best_so_far(trials: Sequence[Trial], goal: Goal) -> list[float | None]:
-    """Per finished trial, in order of numbers, the best value up to it (None before the first)."""
+def front(trials: Sequence[Trial], goals: Goals) -> list[Trial]:
+    """The complete trials, constraints satisfied, that no other is better than in every goal.
+
+    In the order of numbers; of equals the earliest. With one goal: the incumbent alone.
+    """
+    if not goals.several:
+        best = incumbent(trials, goals)
+        return [] if best is None else [best]
+    kept: list[tuple[Trial, tuple[float, ...]]] = []
+    for trial in trials:
+        if trial.state != "complete" or not goals.feasible(trial.values):
+            continue
+        new = _oriented(trial, goals)
+        if any(all(a >= b for a, b in zip(old, new, strict=True)) for _, old in kept):
+            continue
+        kept = [(t, old) for t, old in kept if any(a > b for a, b in zip(old, new, strict=True))]
+        kept.append((trial, new))
+    return [trial for trial, _ in kept]
+
+
+def reference(trials: Sequence[Trial], goals: Goals) -> tuple[float, ...] | None:
+    """The reference point of several goals, in their units: given, or inferred from the front.
+
+    Inferred as the front's worst value of each goal and a tenth of its range beyond, Ishibuchi et
+    al. (2011), "Many-Objective Test Problems to Visually Examine the Behavior of Multiobjective
+    Evolution in a Decision Space"; where the front has no range in a goal, a tenth of the value.
+    None before anything was found.
+    """
+    if goals.reference is not None:
+        return goals.reference
+    found = [_oriented(trial, goals) for trial in front(trials, goals)]
+    if not found:
+        return None
+    told: list[float] = []
+    for goal, column in zip(goals.goals, zip(*found, strict=True), strict=True):
+        low, high = min(column), max(column)
+        reach = high - low if high > low else max(abs(low), 1e-3)
+        told.append(goal.sign * (low - 0.1 * reach))
+    return tuple(told)
+
+
+def hypervolume(trials: Sequence[Trial], goals: Goals) -> float | None:
+    """The volume between reference point and front, in the product of the goals' units.
+
+    None before anything was found.
+    """
+    curve = hypervolumes(trials, goals)
+    return curve[-1] if curve else None
+
+
+def hypervolumes(trials: Sequence[Trial], goals: Goals) -> list[float | None]:
+    """Per finished trial, the hypervolume up to it, all measured from the last reference point."""
+    from moocore import hypervolume as volume_of  # loads a compiled library
+
+    corner = reference(trials, goals)
+    curve: list[float | None] = []
+    kept: list[Trial] = []
+    value: float | None = None
+    for trial in (t for t in trials if t.done):
+        now = front([*kept, trial], goals)
+        if corner is not None and now and now != kept:
+            costs = [[-g.sign * t.values[g.name] for g in goals.goals] for t in now]
+            ends = [-g.sign * c for g, c in zip(goals.goals, corner, strict=True)]
+            value = float(volume_of(costs, ref=ends))
+        kept = now
+        curve.append(value)
+    return curve
+
+
+def best_so_far(trials: Sequence[Trial], goals: Goals) -> list[float | None]:
+    """Per finished trial, in order of numbers, the best value up to it (None before the first).
+
+    With several goals the hypervolume, see `Goals.measure`.
+    """
+    if goals.several:
+        return hypervolumes(trials, goals)
     best: Trial | None = None
     curve: list[float | None] = []
     for trial in trials:
         if trial.done:
-            best = better(best, trial, goal)
-            curve.append(None if best is None else best.values[goal.name])
+            best = better(best, trial, goals)
+            curve.append(None if best is None else best.values[goals.only.name])
     return curve
 
 
-def simple_regret(value: float | None, optimum: float | None, goal: Goal) -> float | None:
+def best_value(trials: Sequence[Trial], goals: Goals) -> float | None:
+    """The incumbent's value, or the hypervolume of several goals; None where there is none."""
+    if goals.several:
+        return hypervolume(trials, goals)
+    best = incumbent(trials, goals)
+    return None if best is None else best.values[goals.only.name]
+
+
+def simple_regret(value: float | None, optimum: float | None, goals: Goals) -> float | None:
     """How far a value is from the optimum, in the goal's units, at least 0; None where unknown."""
     if value is None or optimum is None:
         return None
-    return max(0.0, goal.sign * (optimum - value))
+    return max(0.0, goals.measure.sign * (optimum - value))
 
 
 def digest(trials: Sequence[Trial]) -> str:
     """SHA-256 over numbers, parameters, states and values of the finished trials, without times."""
     summary = [
-        [t.number, t.parameters, t.state, dict(sorted(t.values.items()))] for t in trials if t.done
+        [t.number, t.parameters, t.state, dict(sorted(told(t).items()))] for t in trials if t.done
     ]
     return hashlib.sha256(json.dumps(summary, sort_keys=True).encode()).hexdigest()
+
+
+def told(trial: Trial) -> dict[str, Any]:
+    """The values of a trial as they were told: a number, or (value, sem) where it has one."""
+    return {
+        name: (value, trial.sems[name]) if name in trial.sems else value
+        for name, value in trial.values.items()
+    }
 
 
 def trial_rows(trials: Sequence[Trial]) -> list[dict[str, Any]]:
@@ -61,6 +157,7 @@ def trial_rows(trials: Sequence[Trial]) -> list[dict[str, Any]]:
         {"number": t.number, "state": t.state}
         | {name: t.parameters.get(name) for name in names}
         | {(f"value.{n}" if n in names else n): v for n, v in t.values.items()}
+        | {f"sem.{n}": v for n, v in t.sems.items()}
         | {
             "reason": t.reason,
             "attempt": t.attempt,
@@ -70,3 +167,7 @@ def trial_rows(trials: Sequence[Trial]) -> list[dict[str, Any]]:
         }
         for t in trials
     ]
+
+
+def _oriented(trial: Trial, goals: Goals) -> tuple[float, ...]:
+    return tuple(goal.sign * trial.values[goal.name] for goal in goals.goals)

@@ -22,10 +22,13 @@ from surrogates.options import unknown
 Value = float | int | str | bool
 Array = NDArray[np.float64]
 When = tuple[tuple[str, tuple[Value, ...]], ...]
+Descriptors = Mapping[Any, Sequence[float]] | Sequence[Sequence[float]]
+"""Numeric features of the levels of a choice, by level or in the order of the levels."""
 
 _GRID = 2.0**40
 _WIDEST_INTEGER = 2**50
 _NARROWEST = 1e-12
+_NEAREST = 1e-6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +42,7 @@ class Parameter:
         log: whether equal ratios are equal distances (real, integer; needs low > 0).
         values: the values in order (ordinal, choice, boolean, fixed).
         when: parents and the values of theirs at which this parameter is active: all must hold.
+        descriptors: features of every value, as given (choice); empty: none are known.
     """
 
     type: Literal["real", "integer", "ordinal", "choice", "boolean", "fixed"]
@@ -47,6 +51,7 @@ class Parameter:
     log: bool = False
     values: tuple[Value, ...] = ()
     when: When = ()
+    descriptors: tuple[tuple[float, ...], ...] = ()
 
     @property
     def levels(self) -> int:
@@ -60,6 +65,8 @@ class Parameter:
         """Number of columns."""
         if self.type == "fixed":
             return 0
+        if self.descriptors:
+            return self._features.shape[1]
         return self.levels if self.type == "choice" and self.levels > 2 else 1
 
     @property
@@ -106,6 +113,8 @@ class Parameter:
 
     def encode(self, values: Sequence[Any]) -> Array:
         """Columns of shape (n, width) of checked values."""
+        if self.descriptors:
+            return self._features[self._positions(values)]
         if self.width > 1:
             return np.eye(self.levels)[self._positions(values)]
         if self.type in ("choice", "boolean"):
@@ -114,7 +123,10 @@ class Parameter:
 
     def decode(self, columns: Array) -> list[Any]:
         """The values nearest to columns of shape (n, width)."""
-        if self.width > 1:
+        if self.descriptors:
+            gaps = [np.square(columns - row).sum(axis=1) for row in self._features]
+            index = np.argmin(gaps, axis=0)
+        elif self.width > 1:
             index = np.argmax(columns, axis=1)
         elif self.type in ("choice", "boolean"):
             index = (columns[:, 0] >= 0.5) & (self.levels > 1)
@@ -155,6 +167,8 @@ class Parameter:
             told = {"type": "fixed", "value": self.values[0]}
         else:
             told = {"type": self.type, "values": list(self.values)}
+        if self.descriptors:
+            told["descriptors"] = [list(features) for features in self.descriptors]
         if self.when:
             told["when"] = {n: v[0] if len(v) == 1 else list(v) for n, v in self.when}
         return told
@@ -178,6 +192,11 @@ class Parameter:
     @functools.cached_property
     def _index(self) -> dict[Value, int]:
         return {value: position for position, value in enumerate(self.values)}
+
+    @functools.cached_property
+    def _features(self) -> Array:
+        """(levels, width): the descriptors from 0 to 1, without those that are all equal."""
+        return _unit_features(self.descriptors)
 
     def _positions(self, values: Sequence[Any]) -> NDArray[np.int64]:
         return np.array([self._index[value] for value in values], dtype=np.int64)
@@ -208,9 +227,22 @@ def ordinal(*values: Value, when: Mapping[str, Any] | None = None) -> Parameter:
     return Parameter("ordinal", values=_distinct("ordinal", values), when=_conditions(when))
 
 
-def choice(*values: Value, when: Mapping[str, Any] | None = None) -> Parameter:
-    """One of some unordered values."""
-    return Parameter("choice", values=_distinct("choice", values), when=_conditions(when))
+def choice(
+    *values: Value,
+    when: Mapping[str, Any] | None = None,
+    descriptors: Descriptors | None = None,
+) -> Parameter:
+    """One of some unordered values.
+
+    Args:
+        values: the levels.
+        when: values of parents at which the parameter is active.
+        descriptors: numeric features of every level, such as `{"a": [1.0, 0.2], "b": [3.0, 0.1]}`:
+            levels with similar features are taken to give similar outcomes.
+    """
+    levels = _distinct("choice", values)
+    features = () if descriptors is None else _described(levels, descriptors)
+    return Parameter("choice", values=levels, when=_conditions(when), descriptors=features)
 
 
 def boolean(*, when: Mapping[str, Any] | None = None) -> Parameter:
@@ -248,9 +280,14 @@ def from_table(name: str, table: Any) -> Parameter:
             return boolean(when=when)
         if kind == "fixed":
             return fixed(given["value"], when=when)
-        return (ordinal if kind == "ordinal" else choice)(*given["values"], when=when)
+        if kind == "ordinal":
+            return ordinal(*given["values"], when=when)
+        made = choice(*given["values"], when=when)
+        if given.get("descriptors") is None:
+            return made
+        return dataclasses.replace(made, descriptors=_described(made.values, given["descriptors"]))
     except (TypeError, KeyError):
-        needed = ", ".join(f for f in _FIELDS[kind] if f != "log")
+        needed = ", ".join(f for f in _FIELDS[kind] if f not in ("log", "descriptors"))
         raise UsageError(
             f"parameter {name} of type {kind} expected {needed}, got {given!r}"
         ) from None
@@ -262,8 +299,8 @@ _FIELDS: dict[str, tuple[str, ...]] = {
     "real": ("low", "high", "log"),
     "integer": ("low", "high", "log"),
     "ordinal": ("values",),
-    "choice": ("values",),
-    "categorical": ("values",),
+    "choice": ("values", "descriptors"),
+    "categorical": ("values", "descriptors"),
     "boolean": ("values",),
     "fixed": ("value",),
 }
@@ -308,6 +345,72 @@ def _distinct(what: str, values: tuple[Any, ...], *, least: int = 2) -> tuple[Va
     if len(set(values)) < len(values):
         raise UsageError(f"{what} expected distinct values, got {values!r}")
     return values
+
+
+def _described(levels: tuple[Value, ...], given: Any) -> tuple[tuple[float, ...], ...]:
+    """The descriptors in the order of the levels. Raises `UsageError`."""
+    if isinstance(given, Mapping):
+        given = _by_level(levels, given)
+    if isinstance(given, str) or not isinstance(given, Sequence) or len(given) != len(levels):
+        raise UsageError(
+            f"descriptors expected the features of each of {len(levels)} levels, got {given!r:.100}"
+        )
+    rows: list[tuple[float, ...]] = []
+    for level, row in zip(levels, given, strict=True):
+        listed = isinstance(row, (Sequence, np.ndarray)) and not isinstance(row, str)
+        cells: list[Any] = list(row) if listed else [row]
+        if not cells or not all(_finite(cell) for cell in cells):
+            raise UsageError(f"descriptors of {level!r} expected finite numbers, got {row!r:.100}")
+        rows.append(tuple(float(cell) for cell in cells))
+    if len({len(row) for row in rows}) > 1:
+        raise UsageError(
+            "descriptors expected as many features of every level, got "
+            f"{sorted({len(row) for row in rows})}; give each the same"
+        )
+    _check_apart(levels, _unit_features(tuple(rows)))
+    return tuple(rows)
+
+
+def _by_level(levels: tuple[Value, ...], given: Mapping[Any, Any]) -> list[Any]:
+    """Values of a mapping in the order of the levels; in a file, its keys are texts."""
+    texts = [str(level) for level in levels]
+    found: list[Any] = []
+    for level, text in zip(levels, texts, strict=True):
+        key = level if level in given else text
+        if key not in given or (key is not level and key != level and texts.count(text) > 1):
+            raise UsageError(f"descriptors expected those of every level, got none for {level!r}")
+        found.append(given[key])
+    for key in given:
+        if key not in levels and key not in texts:
+            raise UsageError(unknown("level of descriptors", str(key), texts))
+    return found
+
+
+def _unit_features(rows: tuple[tuple[float, ...], ...]) -> Array:
+    """(levels, width): features from 0 to 1, without those that are equal at all levels."""
+    features = np.array(rows, dtype=np.float64)
+    # Divided first: the difference of two huge numbers may be infinite.
+    features = features / np.maximum(np.abs(features).max(axis=0), 1e-300)
+    low, high = features.min(axis=0), features.max(axis=0)
+    varied = high - low > _NARROWEST
+    return (features[:, varied] - low[varied]) / (high[varied] - low[varied])
+
+
+def _check_apart(levels: tuple[Value, ...], features: Array) -> None:
+    """Refuse levels that no descriptor tells apart: they could not be decoded."""
+    for i, row in enumerate(features):
+        same = np.flatnonzero((np.abs(features[:i] - row) <= _NEAREST).all(axis=1))
+        if len(same):
+            raise UsageError(
+                f"descriptors expected different features of every level, got equal ones for "
+                f"{levels[int(same[0])]!r} and {levels[i]!r}; add a feature that tells them apart, "
+                "or leave descriptors out"
+            )
+
+
+def _finite(cell: Any) -> bool:
+    number = isinstance(cell, (int, float, np.number)) and not isinstance(cell, bool)
+    return number and math.isfinite(cell)
 
 
 def _conditions(when: Any) -> When:

@@ -9,10 +9,12 @@
   before booleans and choices. `axes` asks for other two.
 - *importance*: the variance of the mean along a parameter's slice, as a share of the sum over the
   slices. It speaks of the surroundings of the incumbent, not of the whole space, and a parameter
-  that matters only together with another may look unimportant.
+  that matters only together with another may look unimportant. Where the model has a joint
+  posterior, with intervals (`bo/importance.py`).
 - *next*: what the model says about the first point that it chose in this ask.
 
-Outcomes are in the goal's own units and direction: the model sees the sign times them. The
+Outcomes are in the goal's own units and direction: the model sees the sign times them, perhaps on a
+power scale. With several goals the pictures are of the first one's model. The
 acquisition is as it is, higher being more wanted. In a pool (`"pool": true`) the next point is the
 best candidate, while slices and map also cross settings that are no candidate. A snapshot draws
 nothing from the study's generator and writes nothing: a study goes on the same with or without.
@@ -32,11 +34,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 import torch
+from botorch.posteriors.fully_bayesian import GaussianMixturePosterior
 from linear_operator.utils.warnings import NumericalWarning
 
 from bo import metrics
 from bo.belief import Belief
 from bo.contract import Believer, Trial
+from bo.goals import Goals
+from bo.importance import intervals
 from bo.space import Array, Parameter, Parameters, Space, Value
 from surrogates.errors import UsageError
 from surrogates.gp.map import MapGP
@@ -121,11 +126,11 @@ def snapshot(
     if axes is not None:
         _check_axes(study.space, axes)
     belief = _belief(study, before, len(asked))
-    best = metrics.incumbent(before, study.goal)
+    best = _centre(before, study.goals)
     if belief is None or best is None or len(asked) <= belief.designed:
         return None
-    space, sign = study.space, study.goal.sign
-    look = _Look(belief, space, sign, dict(best.parameters))
+    space, goal = study.space, belief.goal
+    look = _Look(belief, space, dict(best.parameters))
     here = [name for name in space.free if name in best.parameters]
     shown = here if len(here) <= SLICES else _most_varied(look, here)
     side = (_SIDE if len(shown) <= _MANY else _SMALL_SIDE) if len(here) > 1 else 0
@@ -142,16 +147,17 @@ def snapshot(
     cuts = np.cumsum([1, *(len(grids[name]) for name in shown)])
     slices = {name: seen.part(*cut) for name, cut in zip(shown, _pairs(cuts), strict=True)}
     importance = _shares({name: float(np.var(part.mean)) for name, part in slices.items()})
+    sure = intervals(belief, dict(zip(shown, columns, strict=True)))
     following = seen.part(0, 1)
     scale = seen.mean
     return {
-        "goal": study.goal.name,
-        "direction": study.goal.direction,
+        "goal": goal.name,
+        "direction": goal.direction,
         "acquisition": belief.name,
         "data": len(belief.observed),
         "pool": space.candidates is not None,
         "incumbent": _point(free, best.parameters),
-        "incumbent_value": _numbers([best.values[study.goal.name]], like=scale)[0],
+        "incumbent_value": _numbers([best.values[goal.name]], like=scale)[0],
         "next": {
             "number": chosen.number,
             "parameters": _point(free, chosen.parameters),
@@ -166,6 +172,7 @@ def snapshot(
         ],
         "map": _map(look, axes or _axes(space, importance), side, grids) if side else None,
         "importance": {name: float(f"{share:.4g}") for name, share in importance.items()},
+        "importance_intervals": sure,
         "cpu_seconds": round(time.process_time() - began, 5),
     }
 
@@ -183,9 +190,8 @@ def predictions(
     if belief is None or len(asked) <= belief.designed:
         return {}
     chosen = asked[belief.designed :]
-    mean, std = _moments(
-        belief, study.space.encode([t.parameters for t in chosen]), study.goal.sign, noise=True
-    )
+    points = study.space.encode([t.parameters for t in chosen])
+    mean, std = _moments(belief, points, noise=True)
     told = zip(chosen, mean.tolist(), std.tolist(), strict=True)
     return {
         trial.number: {"mean": m, "std": s}
@@ -235,10 +241,9 @@ class _Seen(NamedTuple):
 class _Look:
     """The belief along lines and planes through one point."""
 
-    def __init__(self, belief: Belief, space: Space, sign: int, centre: Parameters) -> None:
+    def __init__(self, belief: Belief, space: Space, centre: Parameters) -> None:
         self.belief = belief
         self.space = space
-        self.sign = sign
         self.centre = space.encode([centre])[0]
         self.cells: dict[str, slice] = {}
         start = 0
@@ -258,13 +263,13 @@ class _Look:
 
     def at(self, columns: Array) -> _Seen:
         x = _tensor(self.belief, columns)
-        mean, std = _moments(self.belief, columns, self.sign)
+        mean, std = _moments(self.belief, columns)
         with torch.no_grad(), _quiet():
             scores = torch.cat([self.belief.acquisition(chunk) for chunk in x.split(_CHUNK)])
         return _Seen(mean, std, scores.cpu().double().numpy())
 
     def predictive_std(self, points: list[Parameters]) -> Array:
-        return _moments(self.belief, self.space.encode(points), self.sign, noise=True)[1]
+        return _moments(self.belief, self.space.encode(points), noise=True)[1]
 
 
 def _belief(study: "Study", before: Sequence[Trial], n: int) -> Belief | None:
@@ -275,20 +280,38 @@ def _belief(study: "Study", before: Sequence[Trial], n: int) -> Belief | None:
         return study.strategy.belief(before, n, state=state, generator=generator)
 
 
-def _moments(
-    belief: Belief, columns: Array, sign: int, *, noise: bool = False
-) -> tuple[Array, Array]:
-    """Mean and std at (n, d) columns, one point at a time: every surrogate can do that."""
+def _centre(trials: Sequence[Trial], goals: Goals) -> Trial | None:
+    """The incumbent; the best in the first goal of a front, or of all where none is feasible."""
+    alone = Goals(goals.goals[:1])
+    return metrics.incumbent(metrics.front(trials, goals) or trials, alone)
+
+
+def _moments(belief: Belief, columns: Array, *, noise: bool = False) -> tuple[Array, Array]:
+    """Mean and std in the goal's units; on a power scale the median and half a 68 % interval."""
+    mean, std = _marginals(belief, columns, noise=noise)
+    if belief.scale is not None:
+        low, mean, high = (belief.scale.backward(mean + step * std) for step in (-1, 0, 1))
+        with np.errstate(invalid="ignore"):
+            std = (high - low) / 2
+    return belief.goal.sign * mean, std
+
+
+def _marginals(belief: Belief, columns: Array, *, noise: bool) -> tuple[Array, Array]:
+    """As the model sees them, one point at a time: every surrogate can do that."""
     if isinstance(belief.model, MapGP):
         mean, var = belief.model.marginals(columns, noise=noise)
-        return sign * mean, np.sqrt(np.maximum(var, 0.0))
+        return mean, np.sqrt(np.maximum(var, 0.0))
     means, variances = [], []
     with torch.no_grad(), _quiet():
         for chunk in _tensor(belief, columns).split(_CHUNK):
-            posterior = cast(Any, belief.model.posterior(chunk, observation_noise=noise))
-            means.append(posterior.mean.reshape(-1))
-            variances.append(posterior.variance.reshape(-1))
-    mean = sign * torch.cat(means).cpu().double().numpy()
+            told = belief.model.posterior(chunk, observation_noise=noise)
+            if isinstance(told, GaussianMixturePosterior):
+                mean, variance = told.mixture_mean, told.mixture_variance
+            else:
+                mean, variance = cast(Any, told).mean, cast(Any, told).variance
+            means.append(mean.reshape(-1))
+            variances.append(variance.reshape(-1))
+    mean = torch.cat(means).cpu().double().numpy()
     return mean, torch.cat(variances).clamp_min(0).sqrt().cpu().double().numpy()
 
 
@@ -309,7 +332,7 @@ def _grids(
     space: Space, shown: Sequence[str], side: int, points: int, keep: tuple[Any, Any]
 ) -> dict[str, list[Value]]:
     """Values of every slice: as many as the picture's numbers allow, shared out evenly."""
-    others = 2 * points + len(shown) + 10 + 3 * side**2 + 2 * side
+    others = 2 * points + 4 * len(shown) + 10 + 3 * side**2 + 2 * side
     left = (NUMBERS - others) // 4
     longest = _ALONE if len(shown) == 1 else _LONGEST
     grids: dict[str, list[Value]] = {}
@@ -348,7 +371,7 @@ def _most_varied(look: _Look, here: Sequence[str]) -> list[str]:
     space = look.space
     grids = {n: _grid(p, _COARSE, p.values[:1]) for n, p in space.free.items() if n in here}
     columns = np.concatenate([look.along({name: grid}) for name, grid in grids.items()])
-    mean = _moments(look.belief, columns, look.sign)[0]
+    mean = _moments(look.belief, columns)[0]
     cuts = np.cumsum([0, *(len(grid) for grid in grids.values())])
     spread = {n: float(np.var(mean[a:b])) for n, (a, b) in zip(grids, _pairs(cuts), strict=True)}
     most = set(sorted(spread, key=lambda name: -spread[name])[:SLICES])

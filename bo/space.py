@@ -10,7 +10,8 @@ Three views of one point:
   values, so a Sobol sequence in uniforms is one in the space. Those of parameters that are not
   active count for nothing.
 - *columns*: what surrogates see. A real, integer, ordinal or boolean parameter is one column, a
-  choice among k > 2 is k one-hot columns, a fixed one has none. Behind all these stands one
+  choice among k > 2 is k one-hot columns (with descriptors: one for each of them, from 0 to 1), a
+  fixed one has none. Behind all these stands one
   indicator column, 0 or 1, for every parameter with `when`: whether it is active. Where it is not,
   its own columns are those of its default.
 
@@ -213,7 +214,9 @@ class Space:
             raise UsageError(
                 f"expected a readable TOML file of parameters at {path}: {error}"
             ) from None
-        return Space.from_dict(tables)
+        return Space.from_dict(
+            {name: _with_file(name, table, Path(path).parent) for name, table in tables.items()}
+        )
 
     @functools.cached_property
     def d(self) -> int:
@@ -278,7 +281,7 @@ class Space:
         columns: list[Column] = []
         for group, parameter in enumerate(self.free.values()):
             kind = "real" if parameter.type == "real" else "ordinal"
-            if parameter.width > 1:
+            if parameter.width > 1 and not parameter.descriptors:
                 kind = "category"
             columns += [Column(kind, group, parameter.levels)] * parameter.width
         for position in range(len(self.conditional)):
@@ -580,6 +583,25 @@ def _ordered(parameters: Mapping[str, Parameter]) -> list[str]:
         order += ready
         left = [name for name in left if name not in ready]
     return order
+
+
+def _with_file(name: str, table: Any, folder: Path) -> Any:
+    """The table of a parameter, descriptors that are the path of a file read from there."""
+    if not isinstance(table, Mapping) or not isinstance(table.get("descriptors"), str):
+        return table
+    from bo import descriptors
+
+    told = dict(table)
+    file, key, values = told["descriptors"], told.pop("key", None), told.get("values")
+    if not isinstance(values, list) or not isinstance(key, (str, type(None))):
+        raise UsageError(
+            f"parameter {name} with descriptors = {file!r} expected values = [...] and a text as "
+            f"key, got {values!r:.100} and {key!r}"
+        )
+    try:
+        return told | {"descriptors": descriptors.read(folder / file, key, values)}
+    except UsageError as error:
+        raise UsageError(f"parameter {name}: {error}") from None
 
 
 def _texts(subject_to: Any) -> Sequence[Any]:

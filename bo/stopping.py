@@ -3,9 +3,12 @@
 import dataclasses
 import math
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from bo.metrics import incumbent
+from bo.contract import Trial
+from bo.goals import Goals
+from bo.metrics import best_value, front, incumbent
 from surrogates.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,7 +23,8 @@ class Stopping:
     ends at the same trial. The seconds are those of this run.
 
     Attributes:
-        at: end once the incumbent is as good as this, in the goal's units.
+        at: end once the incumbent (of several goals: the hypervolume) is as good as this, in the
+            goal's units.
         after: end once so many seconds have passed since this object was made.
         stall: end once so many trials in a row, failed ones included, brought no improvement.
         reason: why it ended, once `due` has said so.
@@ -45,18 +49,25 @@ class Stopping:
             return f"stopped after {self.after:g} s"
         if self.at is None and self.stall is None:
             return None
-        trials, goal = study.trials, study.goal
-        best = incumbent(trials, goal)
-        if self.at is not None and best is not None:
-            value = best.values[goal.name]
-            if goal.sign * (value - self.at) >= 0:
-                return f"reached the target {self.at:g} with {value:g} at trial {best.number}"
+        trials, goals = study.trials, study.goals
+        if self.at is not None:
+            value = best_value(trials, goals)
+            if value is not None and goals.measure.sign * (value - self.at) >= 0:
+                return f"reached the target {self.at:g} with {value:g}" + _where(trials, goals)
         if self.stall is not None:
-            last = -1 if best is None else best.number
+            last = max((trial.number for trial in front(trials, goals)), default=-1)
             since = sum(t.done and t.counted and t.number > last for t in trials)
             if since >= self.stall:
                 return f"no improvement in {self.stall} trials"
         return None
+
+
+def _where(trials: Sequence[Trial], goals: Goals) -> str:
+    if goals.several:
+        return " of hypervolume"
+    best = incumbent(trials, goals)
+    assert best is not None
+    return f" at trial {best.number}"
 
 
 def check(at: Any, after: Any, stall: Any) -> None:

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from bo import metrics
-from bo.contract import WARM_START, Goal, Strategy, Trial, TrialState
+from bo.contract import WARM_START, Measured, Outcome, Strategy, Trial, TrialState
+from bo.goals import Goal, Goals
 from bo.loop import optimise
 from bo.methods import make_strategy
 from bo.progress import ProgressLine
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from ax.api.client import Client
 
 Callback = Callable[[Trial], Any]
-Outcome = float | Mapping[str, float]
 AfterAsk = Callable[[Sequence[Trial], list[Trial], Mapping[str, Any] | None], Any]
 
 
@@ -47,7 +47,11 @@ class Study:
 
     Args:
         space: a `Space`, or parameters by name.
-        goal: "minimize NAME" or "maximize NAME".
+        goal: "minimize NAME" or "maximize NAME"; several with commas between them.
+        subject_to: constraints on outcomes, such as "latency <= 20"; what an objective returns
+            must then hold these outcomes too.
+        reference: with several goals, the worst value of each that is of interest, by name;
+            hypervolume is measured from there. None: inferred from what was found.
         name: with a store: joins or resumes the study of that name. None: a new one.
         store: path of an SQLite file or an SQLAlchemy URL; None keeps the study in memory.
         method: a name of `wald catalog bo`.
@@ -69,8 +73,10 @@ class Study:
     def __init__(
         self,
         space: Space | Mapping[str, Parameter],
-        goal: str | Goal = "minimize value",
+        goal: str | Goal | Goals = "minimize value",
         *,
+        subject_to: str | Sequence[str] = (),
+        reference: Mapping[str, float] | None = None,
         name: str | None = None,
         store: str | Path | None = None,
         method: str = "auto",
@@ -78,13 +84,13 @@ class Study:
         seed: int | None = None,
     ) -> None:
         space = space if isinstance(space, Space) else Space(space)
-        goal = goal if isinstance(goal, Goal) else Goal.parse(str(goal))
+        goals = Goals.of(goal, subject_to, reference)
         asked_seed, seed = seed, _seed(seed)
-        made = make_strategy(method, space, goal, options or {}, seed)  # refuse before writing
+        made = make_strategy(method, space, goals, options or {}, seed)  # refuse before writing
         row = StudyRow(
             name=_name(name),
             space=space,
-            goal=goal,
+            goals=goals,
             method=method,
             options=dict(options or {}),
             seed=seed,
@@ -117,11 +123,13 @@ class Study:
         self.log = log
         self.name = log.study.name
         self.space = log.study.space
-        self.goal = log.study.goal
+        self.goals = log.study.goals
         self.seed = log.study.seed
         self.method = method
         self.after_ask: AfterAsk | None = None
-        self.strategy = strategy or make_strategy(method, self.space, self.goal, options, self.seed)
+        self.strategy = strategy or make_strategy(
+            method, self.space, self.goals, options, self.seed
+        )
 
     @property
     def trials(self) -> list[Trial]:
@@ -129,9 +137,21 @@ class Study:
         return self.log.trials()
 
     @property
+    def goal(self) -> Goal:
+        """The goal, where there is one. Raises `UsageError` where there are several."""
+        return self.goals.only
+
+    @property
     def best(self) -> Trial | None:
-        """The best complete trial, or None."""
-        return metrics.incumbent(self.trials, self.goal)
+        """The best complete trial that satisfies all outcome constraints, or None.
+
+        Raises `UsageError` where there are several goals: see `front`.
+        """
+        return metrics.incumbent(self.trials, self.goals)
+
+    def front(self) -> list[Trial]:
+        """The trials that no other is better than in every goal (Pareto front)."""
+        return metrics.front(self.trials, self.goals)
 
     def ask(self, n: int = 1) -> list[Trial]:
         """Suggest n points to evaluate.
@@ -143,12 +163,13 @@ class Study:
         return self._ask(n, owner=None)
 
     def tell(self, trial: Trial | int, outcome: Outcome) -> Trial:
-        """Record an outcome: a number, or a mapping that holds the goal's name.
+        """Record an outcome: a number, or a mapping that holds all names of the goals.
 
-        A value that is not finite makes the trial failed.
+        In place of a number, `(mean, sem)` tells its standard error too. A value of a goal or a
+        constraint that is not finite makes the trial failed.
 
         Raises:
-            UsageError: not a number, no value for the goal, or the trial is not running.
+            UsageError: not a number, no value for a goal, or the trial is not running.
         """
         values, reason = self.read_outcome(outcome)
         number = trial.number if isinstance(trial, Trial) else trial
@@ -207,7 +228,9 @@ class Study:
                 }
             )
         held = collections.Counter(
-            _json([trial.parameters, trial.values]) for trial in self.trials if not trial.counted
+            _json([trial.parameters, metrics.told(trial)])
+            for trial in self.trials
+            if not trial.counted
         )
         new: list[dict[str, Any]] = []
         for row in made:
@@ -260,7 +283,7 @@ class Study:
         if not callable(objective):
             raise UsageError(f"expected an objective f(parameters), got {objective!r:.100}")
         stop = Stopping(stop_at, stop_after, stall)
-        line = ProgressLine(self.goal, budget)
+        line = ProgressLine(self.goals, budget)
         shown = callback or (line if line.wanted() else None)
         for trial in self.steps(
             objective,
@@ -318,27 +341,31 @@ class Study:
     def to_ax(self) -> "Client":
         """An Ax `Client` that holds all trials, with Ax's default strategy from here on."""
         return importlib.import_module("bo.ax_bridge").filled_client(
-            self.space, self.goal, self.trials
+            self.space, self.goals.only, self.trials
         )
 
     def result(self) -> "Result":
         """Best point and all trials so far."""
         return Result(self)
 
-    def read_outcome(self, outcome: Any) -> tuple[dict[str, float], str | None]:
+    def read_outcome(self, outcome: Any) -> tuple[dict[str, Measured], str | None]:
         """Finite values by name, and why the trial is failed (None where it is not).
 
         Raises:
-            UsageError: not a number or a mapping of numbers, or the goal is not in it.
+            UsageError: not a number or a mapping of numbers, or a goal is not in it.
         """
-        given = outcome if isinstance(outcome, Mapping) else {self.goal.name: outcome}
-        if self.goal.name not in given:
-            told = ", ".join(map(str, given)) or "nothing"
-            raise UsageError(f"expected a value for {self.goal.name!r}, got one for {told}")
-        values = {str(name): _number(name, value) for name, value in given.items()}
-        value = values[self.goal.name]
-        finite = {name: number for name, number in values.items() if math.isfinite(number)}
-        return finite, None if math.isfinite(value) else f"{self.goal.name} is not finite: {value}"
+        needed = self.goals.outcomes
+        given = outcome if isinstance(outcome, Mapping) else {needed[0]: outcome}
+        for name in needed:
+            if name not in given:
+                told = ", ".join(map(str, given)) or "nothing"
+                raise UsageError(f"expected a value for {name!r}, got one for {told}")
+        values = {str(name): _measured(name, value) for name, value in given.items()}
+        finite = {n: v for n, v in values.items() if math.isfinite(_mean(v))}
+        for name in needed:
+            if name not in finite:
+                return finite, f"{name} is not finite: {_mean(values[name])}"
+        return finite, None
 
     def _ask(self, n: int, *, owner: str | None, limit: int | None = None) -> list[Trial]:
         with self.log.asking() as lease:
@@ -399,7 +426,7 @@ class Study:
         number: int,
         state: TrialState,
         *,
-        values: Mapping[str, float] | None = None,
+        values: Mapping[str, Measured] | None = None,
         reason: str | None = None,
         traceback: str | None = None,
     ) -> Trial:
@@ -410,7 +437,9 @@ class Study:
             return self.trials[number]
 
     def __repr__(self) -> str:
-        return f"Study({self.name!r}, {str(self.goal)!r}, {len(self.trials)} trials, {self.method})"
+        return (
+            f"Study({self.name!r}, {str(self.goals)!r}, {len(self.trials)} trials, {self.method})"
+        )
 
 
 class Result:
@@ -435,7 +464,12 @@ class Result:
     def best_value(self) -> float | None:
         """The goal's value at the best complete trial, or None."""
         best = self.study.best
-        return None if best is None else best.values[self.study.goal.name]
+        return None if best is None else best.values[self.study.goals.only.name]
+
+    @property
+    def front(self) -> list[Trial]:
+        """The trials that no other is better than in every goal (Pareto front)."""
+        return self.study.front()
 
     @property
     def trials(self) -> "pd.DataFrame":
@@ -445,6 +479,8 @@ class Result:
         return pd.DataFrame(metrics.trial_rows(self.study.trials))
 
     def __repr__(self) -> str:
+        if self.study.goals.several:
+            return f"Result(front of {len(self.front)} among {len(self.study.trials)} trials)"
         return f"Result(best_value={self.best_value!r}, best_parameters={self.best_parameters!r})"
 
 
@@ -454,6 +490,7 @@ def minimize(
     budget: int = 50,
     *,
     goal: str = "value",
+    subject_to: str | Sequence[str] = (),
     method: str = "auto",
     options: Mapping[str, Any] | None = None,
     seed: int | None = None,
@@ -470,6 +507,7 @@ def minimize(
         space: parameters by name, or a `Space`.
         budget: evaluations in all.
         goal: name of the outcome.
+        subject_to: constraints on outcomes, such as "latency <= 20".
         method: a name of `wald catalog bo`.
         options: of the method.
         seed: of everything random.
@@ -479,7 +517,14 @@ def minimize(
         callback: called with each finished trial; None draws a progress line.
     """
     study = Study(
-        space, f"minimize {goal}", name=name, store=store, method=method, options=options, seed=seed
+        space,
+        f"minimize {goal}",
+        subject_to=subject_to,
+        name=name,
+        store=store,
+        method=method,
+        options=options,
+        seed=seed,
     )
     return study.run(f, budget, parallel=parallel, callback=callback)
 
@@ -490,6 +535,7 @@ def maximize(
     budget: int = 50,
     *,
     goal: str = "value",
+    subject_to: str | Sequence[str] = (),
     method: str = "auto",
     options: Mapping[str, Any] | None = None,
     seed: int | None = None,
@@ -500,7 +546,14 @@ def maximize(
 ) -> Result:
     """Find parameters at which `f` is large; as `minimize` otherwise."""
     study = Study(
-        space, f"maximize {goal}", name=name, store=store, method=method, options=options, seed=seed
+        space,
+        f"maximize {goal}",
+        subject_to=subject_to,
+        name=name,
+        store=store,
+        method=method,
+        options=options,
+        seed=seed,
     )
     return study.run(f, budget, parallel=parallel, callback=callback)
 
@@ -535,6 +588,21 @@ def _number(name: object, value: Any) -> float:
         except (TypeError, ValueError, RuntimeError):
             pass
     raise UsageError(f"expected a number for {name!r}, got {value!r:.100}")
+
+
+def _measured(name: object, value: Any) -> Measured:
+    if not isinstance(value, tuple):
+        return _number(name, value)
+    if len(value) != 2:
+        raise UsageError(f"expected a number or (mean, sem) for {name!r}, got {value!r:.100}")
+    mean, sem = (_number(name, each) for each in value)
+    if not (math.isfinite(sem) and sem >= 0):
+        raise UsageError(f"expected a standard error of at least 0 for {name!r}, got {sem}")
+    return mean, sem
+
+
+def _mean(value: Measured) -> float:
+    return value[0] if isinstance(value, tuple) else value
 
 
 def _json(value: Any) -> str:

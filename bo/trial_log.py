@@ -35,7 +35,8 @@ import sqlalchemy as sa
 from sqlalchemy import event, exc
 from sqlalchemy.pool import StaticPool
 
-from bo.contract import Goal, Trial, TrialState
+from bo.contract import Measured, Trial, TrialState
+from bo.goals import Goals
 from bo.space import Parameters, Space
 from surrogates.errors import StoreError, UsageError
 from surrogates.options import unknown
@@ -54,7 +55,7 @@ studies = sa.Table(
     metadata,
     sa.Column("study", sa.String(200), primary_key=True),
     sa.Column("space", sa.Text, nullable=False),
-    sa.Column("goal", sa.String(200), nullable=False),
+    sa.Column("goal", sa.Text, nullable=False),
     sa.Column("method", sa.String(200), nullable=False),
     sa.Column("options", sa.Text, nullable=False),
     sa.Column("seed", sa.BigInteger, nullable=False),
@@ -305,7 +306,7 @@ class StudyRow:
 
     name: str
     space: Space
-    goal: Goal
+    goals: Goals
     method: str
     options: Mapping[str, Any]
     seed: int
@@ -334,7 +335,7 @@ class Log:
         """Make a study, or join the one of that name.
 
         Raises:
-            UsageError: the study exists with another space or goal; the difference is named.
+            UsageError: the study exists with another space or goals; the difference is named.
             StoreError: the store cannot be used.
         """
         engine = engine or open_database(url)
@@ -342,7 +343,7 @@ class Log:
             values = {
                 "study": row.name,
                 "space": json.dumps(row.space.to_dict()),
-                "goal": str(row.goal),
+                "goal": str(row.goals),
                 "method": row.method,
                 "options": json.dumps(dict(row.options)),
                 "seed": row.seed,
@@ -356,8 +357,8 @@ class Log:
                     connection.execute(studies.insert().values(**values))
                     return Log(engine, row, url)
         difference = found.space.difference(row.space)
-        if found.goal != row.goal:
-            difference = f"the goal is {str(found.goal)!r} there and {str(row.goal)!r} here"
+        if found.goals != row.goals:
+            difference = f"the goal is {str(found.goals)!r} there and {str(row.goals)!r} here"
         if difference:
             raise UsageError(
                 f"the study {row.name!r} exists and differs: {difference}; choose another name"
@@ -430,7 +431,7 @@ class Log:
         number: int,
         state: TrialState,
         *,
-        values: Mapping[str, float] | None = None,
+        values: Mapping[str, Measured] | None = None,
         reason: str | None = None,
         traceback: str | None = None,
     ) -> Trial:
@@ -806,7 +807,7 @@ def _find(connection: sa.Connection, name: str) -> StudyRow | None:
     return StudyRow(
         name=row.study,
         space=Space.from_dict(json.loads(row.space)),
-        goal=Goal.parse(row.goal),
+        goals=Goals.parse(row.goal),
         method=row.method,
         options=json.loads(row.options),
         seed=row.seed,
@@ -816,11 +817,14 @@ def _find(connection: sa.Connection, name: str) -> StudyRow | None:
 
 def _trial(row: Any) -> Trial:
     parameters: Parameters = json.loads(row.parameters)
+    told: dict[str, Any] = json.loads(row.outcome) if row.outcome else {}
+    pairs = {name: each for name, each in told.items() if isinstance(each, list)}
     return Trial(
         number=row.number,
         parameters=parameters,
         state=row.state,
-        values=json.loads(row.outcome) if row.outcome else {},
+        values=told | {name: value for name, (value, _) in pairs.items()},
+        sems={name: sem for name, (_, sem) in pairs.items()},
         reason=row.reason,
         traceback=row.traceback,
         attempt=row.attempt,

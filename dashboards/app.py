@@ -42,11 +42,18 @@ def main() -> None:
                 help="Several runs side by side: methods over seeds, with their spread.",
             ),
             st.Page(
+                VIEWS / "experiments.py",
+                title="Experiments",
+                icon=":material/science:",
+                url_path="experiments",
+                help="Problems x methods x seeds: tables, ranks and tests.",
+            ),
+            st.Page(
                 VIEWS / "start.py",
                 title="Start",
                 icon=":material/add_circle:",
                 url_path="start",
-                help="Start new runs from the catalog of problems and methods.",
+                help="Start runs and experiments from the catalog of problems and methods.",
             ),
             st.Page(
                 VIEWS / "health.py",

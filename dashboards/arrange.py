@@ -2,11 +2,14 @@
 
 import dataclasses
 import functools
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
+import pandas as pd
 import streamlit as st
 
+from apps.curves import Told, told
 from apps.spec import RunSpec
 from dashboards.buffer import MOST_RECORDS
 from dashboards.cards import (
@@ -18,31 +21,36 @@ from dashboards.cards import (
     differences,
     failures,
     final,
+    front,
     lengths,
+    limits,
     losses,
     parallel,
     parameters,
     pulls,
     regret,
     returns,
+    timeline,
 )
 from dashboards.cards.card import Card, NotYet, Version, draw, made
 from dashboards.data import RunData
 from dashboards.words import plain
 
 WIDE = ("parameters", "parallel")  # many small pictures side by side
+TIMELINE_SECONDS = 4
 Make = Callable[[], Card]
 Piece = tuple[str, str, Make]
 """Key, title and maker of a card."""
 Shown = Literal["value", "regret"]
 
 
-def history(data: RunData, *, last: int | None) -> None:
+def history(data: RunData, *, last: int | None, live: bool) -> None:
     """How a run went: all cards of its kind but those of beliefs.
 
     Args:
         data: the run.
         last: how many of the newest records the histories show; None for all.
+        live: whether the pictures follow the run.
     """
     kind = data.run["kind"]
     st.subheader("How it goes", anchor=False)
@@ -50,7 +58,20 @@ def history(data: RunData, *, last: int | None) -> None:
     pieces, options = {"bo": _bo, "bandit": _bandit, "rl": _rl}[kind](shown)
     version = None if shown.version is None else (*shown.version, last, *options)
     grid(pieces, version)
+    if kind == "bo":
+        _timeline(shown, live and data.run["state"] == "running", version)
     _records(shown)
+
+
+def _timeline(data: RunData, live: bool, version: Version) -> None:
+    """Bars of trials that run grow with the clock, so the clock is a part of the version."""
+    now = time.time() // TIMELINE_SECONDS * TIMELINE_SECONDS if live else None
+    draw(
+        functools.partial(timeline.card, data, now),
+        key="timeline",
+        title="When each trial ran",
+        version=None if version is None else (*version, now),
+    )
 
 
 def comparing(runs: Sequence[RunData], specs: Mapping[str, RunSpec]) -> None:
@@ -113,18 +134,36 @@ Choices = tuple[Any, ...]
 def _bo(data: RunData) -> tuple[list[Piece], Choices]:
     show, log = _scale(data.run["regret"] is not None)
     best = functools.partial(best_so_far.card, data, show=show, log=log)
+    said = None if data.goals is None else told(data.goals)
+    first = data if said is None else _of_the_first_goal(data, said)
     pieces: list[Piece] = [
         ("best", "Best so far, and all trials" if show == "value" else "Regret", best),
-        ("parameters", "Parameters against value", functools.partial(parameters.card, data)),
+        ("parameters", "Parameters against value", functools.partial(parameters.card, first)),
         ("calibration", "Predicted against measured", functools.partial(calibration.card, data)),
         ("ask", "Time to choose a point", functools.partial(ask_time.card, data)),
     ]
+    if said is not None and len(said.goals) > 1:
+        pieces.insert(1, ("front", "Goals against each other", functools.partial(front.card, data)))
+    if said is not None and said.constraints:
+        place = ("limits", "Constraints on outcomes", functools.partial(limits.card, data))
+        pieces.insert(2, place)
     if data.run["trials"]["failed"]:
         pieces.append(("failures", "Failed trials", functools.partial(failures.card, data)))
     if len(data.parameters) > 2:
         all_trials = functools.partial(parallel.card, [data])
         pieces.append(("parallel", "All trials, parameter by parameter", all_trials))
     return pieces, (show, log)
+
+
+def _of_the_first_goal(data: RunData, said: Told) -> RunData:
+    """With the values of the first of several goals in place of the hypervolume."""
+    if len(said.goals) == 1:
+        return data
+    name = said.goals[0][0]
+    values = pd.Series(
+        [(each or {}).get(name) for each in data.trials["outcomes"]], index=data.trials.index
+    )
+    return dataclasses.replace(data, goal=said.goals[0], trials=data.trials.assign(value=values))
 
 
 def _bandit(data: RunData) -> tuple[list[Piece], Choices]:
@@ -194,7 +233,12 @@ def _records(data: RunData) -> None:
         if len(rows) == 0:
             st.caption("No record yet.")
             return
-        shown = rows.rename(columns=lambda name: str(name).removeprefix("p."))
+        shown = rows.drop(columns=["started", "outcomes"], errors="ignore")  # the cards show them
+        if "outcomes" in rows and data.goals is not None:
+            more = [name for name in told(data.goals).outcomes if f"p.{name}" not in rows]
+            for name in more if len(more) > 1 else []:
+                shown[name] = [(each or {}).get(name) for each in rows["outcomes"]]
+        shown = shown.rename(columns=lambda name: str(name).removeprefix("p."))
         shown = shown.loc[:, ~shown.columns.duplicated()].dropna(axis="columns", how="all")
         if data.records > MOST_RECORDS:
             st.caption(f"Some of the {data.records:,} records; the CSV of Download has them all.")

@@ -206,13 +206,16 @@ def _next(data: RunData) -> None:
     title = f"The point of trial {following['number']}, beside the best before it"
     with st.container(border=True):
         st.markdown(f"**{title if tried else 'The next point, beside the best so far'}**")
+        number = following["number"]
+        point_title = f"trial {number}" if tried else "next"
+        best_title = f"best before trial {number}" if tried else "best so far"
         st.caption(plain(_expected(posterior), 500))
         point: Mapping[str, Any] = following["parameters"]
         frame = pd.DataFrame(
             {
                 "parameter": list(point),
-                "next": [_value(value) for value in point.values()],
-                "best so far": [_value(incumbent.get(name)) for name in point],
+                point_title: [_value(value) for value in point.values()],
+                best_title: [_value(incumbent.get(name)) for name in point],
             }
         )
         st.dataframe(
@@ -220,7 +223,7 @@ def _next(data: RunData) -> None:
             hide_index=True,
             height="content" if len(frame) <= 12 else 460,
             key="next",
-            alt="The next point and the best point so far, by parameter",
+            alt=f"By parameter: {point_title}, and {best_title}",
         )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from apps.curves import run_curve
+from apps.curves import measure, run_curve, told
 from apps.events import Event
 from apps.store import Store
 from dashboards.thin import thin
@@ -44,16 +44,18 @@ class Buffer:
             if self.study is not None:
                 self._space = self._space or self.store.study(self.study)
                 for trial in self.store.trials_since(self.study, self.revision):
-                    self._trials[trial.number] = _trial_row(trial, self.goal)
+                    self._trials[trial.number] = _trial_row(trial)
                     self.revision = max(self.revision, trial.revision)
 
     @property
     def goal(self) -> tuple[str, str] | None:
-        """Name and direction, once the study exists."""
-        if self._space is None:
-            return None
-        direction, _, name = str(self._space["goal"]).partition(" ")
-        return name, direction
+        """Name and direction of what progress is measured by, once the study exists."""
+        return None if self.goals is None else measure(self.goals)
+
+    @property
+    def goals(self) -> str | None:
+        """All that the study optimises, as a text, once it exists."""
+        return None if self._space is None else str(self._space["goal"])
 
     @property
     def parameters(self) -> dict[str, dict[str, Any]]:
@@ -122,21 +124,21 @@ class Buffer:
         rows: list[dict[str, Any]] = []
         now = self._time_of(upto)
         for number in sorted({*self._trials, *self._observed}):
-            row = self._trials.get(number) or {"number": number, "state": "complete"}
+            bare: dict[str, Any] = {"number": number, "state": "complete", "outcomes": {}}
+            row = self._trials.get(number) or bare
             observed = self._observed.get(number)
             if upto is not None and not self.by_hand:
                 later = observed is not None and observed["seq"] > upto
                 unborn = observed is None and (row.get("started") or 0.0) > now
                 if later or unborn:
                     continue
-            told = {} if observed is None else observed
-            value = told.get("value", row.get("value"))
-            seen = {name: told.get(name) for name in _OBSERVED} | {"value": value}
-            rows.append({**_ABSENT, **row, **seen})
-        if self.by_hand and self.goal is not None:  # no events told what was best
-            _best_by_hand(rows, self.goal)
+            seen = {} if observed is None else observed
+            observations = {name: seen.get(name) for name in _OBSERVED}
+            rows.append({**_ABSENT, **row, **observations, "value": seen.get("value")})
+        if self.goals is not None:
+            _measure(rows, self.goals, by_hand=self.by_hand)
         frame = pd.DataFrame(rows, columns=[*_ABSENT, *(f"p.{name}" for name in self.parameters)])
-        plain = [*_OBSERVED, "value", "ask_cpu_seconds", "seconds"]
+        plain = [*_OBSERVED, "value", "ask_cpu_seconds", "seconds", "started"]
         frame[plain] = frame[plain].apply(_numbers)
         return frame
 
@@ -157,6 +159,7 @@ _ABSENT: dict[str, Any] = {
     "number": None,
     "state": None,
     "value": None,
+    "outcomes": None,
     "best": None,
     "regret": None,
     "predicted_mean": None,
@@ -164,15 +167,16 @@ _ABSENT: dict[str, Any] = {
     "reason": None,
     "ask_cpu_seconds": None,
     "seconds": None,
+    "started": None,
 }
 
 
-def _trial_row(trial: Any, goal: tuple[str, str] | None) -> dict[str, Any]:
+def _trial_row(trial: Any) -> dict[str, Any]:
     took = trial.finished - trial.started if trial.finished and trial.started else None
     return {
         "number": trial.number,
         "state": trial.state,
-        "value": None if goal is None else trial.values.get(goal[0]),
+        "outcomes": dict(trial.values),
         "reason": trial.reason,
         "ask_cpu_seconds": trial.ask_seconds,
         "seconds": took,
@@ -181,16 +185,30 @@ def _trial_row(trial: Any, goal: tuple[str, str] | None) -> dict[str, Any]:
     }
 
 
-def _best_by_hand(rows: Sequence[dict[str, Any]], goal: tuple[str, str]) -> None:
-    name, direction = goal
-    told = [
-        {"number": row["number"], "state": row["state"], f"value.{name}": row["value"]}
+def _measure(rows: Sequence[dict[str, Any]], goals: str, *, by_hand: bool) -> None:
+    """The value of each trial, and the best so far where no event told it.
+
+    Of several goals both are the hypervolume up to the trial, all from the last reference point.
+    """
+    found = told(goals)
+    if len(found.goals) == 1:
+        ((name, _),) = found.goals
+        for row in rows:
+            row["value"] = row["outcomes"].get(name, row["value"])
+        if not by_hand:
+            return
+    given = [
+        {"number": row["number"], "state": row["state"]}
+        | {f"value.{name}": value for name, value in row["outcomes"].items()}
         for row in rows
+        if row["state"] != "complete" or set(found.outcomes) <= set(row["outcomes"])
     ]
-    steps, values = run_curve({"kind": "bo", "metrics": {"goal": f"{direction} {name}"}}, told)
+    steps, values = run_curve({"kind": "bo", "metrics": {"goal": goals}}, given)
     best = dict(zip(steps, values, strict=True))
     for row in rows:
         row["best"] = best.get(row["number"] + 1)
+        if len(found.goals) > 1:
+            row["value"] = row["best"]
 
 
 def _numbers(column: "pd.Series[Any]") -> "pd.Series[Any]":

@@ -3,6 +3,8 @@
 import shlex
 from collections.abc import Sequence
 
+from apps.experiment_file import slug
+
 DEFAULT_STORE = "sqlite:///wald.db"
 
 
@@ -47,6 +49,12 @@ def export(run_id: str, store: str, format: str) -> str:
 def snapshot(run_id: str, axes: Sequence[str], step: int, store: str) -> str:
     """Draw what a run believed at one ask over two of its parameters."""
     return command("snapshot", run_id, store=store, flags=["--axes", *axes, "--step", str(step)])
+
+
+def experiment(name: str, workers: int, store: str) -> str:
+    """Run or go on with an experiment whose file is here."""
+    file = f"{slug(name)}.toml"
+    return command("experiment", file, store=store, flags=["--workers", str(workers)])
 
 
 def compare(run_ids: Sequence[str], store: str) -> str:

@@ -30,10 +30,13 @@ class RunData:
 
     Attributes:
         run: the object of `wald show --json`.
-        goal: name and direction (`minimize`, `maximize`) of what is optimised; None but for bo.
+        goal: name and direction (`minimize`, `maximize`) of what is optimised, of several goals
+            the hypervolume; None but for bo.
+        goals: all goals, outcome constraints and the reference point, as a text.
         parameters: bo: per parameter its `type`, and `low`, `high`, `log` or `values`.
-        trials: bo: one row a trial: number, state, value, best, regret, predicted_mean,
-            predicted_std, reason, ask_cpu_seconds, seconds, and `p.NAME` per parameter.
+        trials: bo: one row a trial: number, state, value, outcomes (a mapping), best, regret,
+            predicted_mean, predicted_std, reason, ask_cpu_seconds, seconds, started (a time), and
+            `p.NAME` per parameter.
         steps: bandit, rl: one row a record: step, time, cpu_seconds and the metrics (a metric per
             arm is a list).
         posterior_steps: numbers of the trials whose belief is kept.
@@ -53,6 +56,7 @@ class RunData:
     diagnostic: Mapping[str, Any] | None
     version: tuple[Any, ...] | None = None
     records: int = 0
+    goals: str | None = None
 
 
 class Mark(NamedTuple):
@@ -176,6 +180,7 @@ def load(
     return RunData(
         run=run,
         goal=buffer.goal,
+        goals=buffer.goals,
         parameters=buffer.parameters,
         trials=buffer.trials(upto),
         steps=buffer.steps(upto),
@@ -258,9 +263,9 @@ def _by_hand(url: str, identity: tuple[int, int], name: str, revision: int) -> d
     store = open_store()
     item = study_object(store, name)
     _, trials = store.trials(name)
-    goal = item["metrics"]["goal"].partition(" ")[2]
     told = [
-        {"number": t.number, "state": t.state, f"value.{goal}": t.values.get(goal)} for t in trials
+        {"number": t.number, "state": t.state} | {f"value.{n}": v for n, v in t.values.items()}
+        for t in trials
     ]
     _, curve = run_curve(item, told)
     moments = [m for t in trials for m in (t.started, t.finished) if m is not None]
@@ -270,7 +275,7 @@ def _by_hand(url: str, identity: tuple[int, int], name: str, revision: int) -> d
         "steps": item["steps"],
         "budget": None,
         "score": item["score"],
-        "best": None if item["best"] is None else item["best"]["values"].get(goal),
+        "best": curve[-1] if curve else None,
         "regret": item["regret"],
         "spark": curve[-40:],
         "seconds": item["seconds"],

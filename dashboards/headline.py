@@ -63,13 +63,17 @@ def _facts(run: Mapping[str, Any]) -> dict[str, tuple[str, str | None]]:
     metrics = run["metrics"]
     if run["kind"] == "bo":
         best = run["best"]
-        goal = str(metrics.get("goal") or "")
-        direction, _, name = goal.partition(" ")
-        value = None if best is None else best["values"].get(name)
+        direction, _, name = str(metrics.get("measure") or metrics.get("goal") or "").partition(" ")
+        if isinstance(best, list):
+            told["Front"] = (f"{len(best):,} trials", "No other is better in every goal")
+            best = None
+            value = run["score"]
+        else:
+            value = None if best is None else best["values"].get(name)
         better = "lower" if direction == "minimize" else "higher"
-        about = (
-            f"Exactly {exact(value)}; {better} is better" if best else "No trial is complete yet"
-        )
+        about = "No trial is complete yet, or none satisfies the constraints"
+        if value is not None:
+            about = f"Exactly {exact(value)}; {better} is better"
         where = "" if best is None else f", in trial {best['number']}"
         told[f"Best {plain(name, 40)}" if name else "Best"] = (number(value), about + where)
         failed = run["trials"]["failed"]

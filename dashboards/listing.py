@@ -9,6 +9,7 @@ from dashboards.words import NOTHING, ago, duration
 
 GOING_ON = ("running", "queued")
 Item = Mapping[str, Any]
+NAME, PROBLEM, METHOD = 22, 13, 12  # characters that the columns of the overview hold
 
 
 def keep(
@@ -51,10 +52,10 @@ def table(items: Sequence[Item], now: float) -> pd.DataFrame:
         {
             "open": ["Open"] * len(items),
             "state": [[item["state"]] for item in items],
-            "name": [item["name"] for item in items],
+            "name": [fit(item["name"], NAME) for item in items],
             "kind": [item["kind"] for item in items],
-            "problem": [item["problem"] or "by hand" for item in items],
-            "method": [item["method"] for item in items],
+            "problem": [fit(item["problem"] or "by hand", PROBLEM) for item in items],
+            "method": [fit(item["method"], METHOD) for item in items],
             "seed": [str(item["seed"]) for item in items],
             "best": pd.Series([_best(item) for item in items], dtype="float64"),
             "regret": pd.Series([item["regret"] for item in items], dtype="float64"),
@@ -64,6 +65,14 @@ def table(items: Sequence[Item], now: float) -> pd.DataFrame:
             "seconds": [duration(item["seconds"]) for item in items],
         }
     )
+
+
+def fit(text: str, most: int) -> str:
+    """Text without its middle where it is too long: names of runs differ at their ends."""
+    if len(text) <= most:
+        return text
+    tail = most // 2
+    return f"{text[: most - 1 - tail]}…{text[-tail:]}"
 
 
 def _best(item: Item) -> float | None:

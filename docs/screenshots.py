@@ -10,11 +10,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from apps.experiment import experiment
 from apps.launch import quietly
 from apps.spec import RunSpec
 from benchmarks.browsing import Up, browser, charts, opened, wait_for
 
 OUT = Path(__file__).resolve().parent / "images"
+QUICK = Path(__file__).resolve().parents[1] / "experiments" / "quick.toml"
 WIDTH, HEIGHT = 1440, 1000
 FINISHED = [
     *(RunSpec("bo", "branin", m, s, 25) for m in ("gp-map", "sobol") for s in (1, 2, 3)),
@@ -35,6 +37,7 @@ def main() -> None:
             print(f"{spec.method} on {spec.problem}, seed {spec.seed}", file=sys.stderr)
             run = quietly(spec, "sqlite:///wald.db")
             ids.setdefault(spec.problem, []).append(run["run_id"])
+        experiment(str(QUICK), "sqlite:///wald.db", workers=1)
         with Up(Path(name), "--workers", "1") as up, browser() as chrome:
             with opened(Path(name)) as store:
                 store.submit("live", RUNNING)
@@ -48,6 +51,8 @@ def main() -> None:
                 "run-bandit": f"run?run={ids['bernoulli'][0]}",
                 "run-agent": f"run?run={ids['cartpole'][0]}",
                 "compare": f"compare?runs={','.join(ids['branin'])}",
+                "experiments": "experiments?experiment=quick",
+                "start-experiment": "start?what=experiment&bo.problems=branin&bo.methods=gp-map",
                 "start": "start",
                 "health": "health",
             }

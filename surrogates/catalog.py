@@ -11,4 +11,11 @@ SURROGATES: tuple[tuple[str, str, str, str, str], ...] = (
         "joint gradients fantasies categorical",
         "Gaussian process, hyperparameters by maximum a posteriori, dimension-scaled priors",
     ),
+    (
+        "saas",
+        "surrogates.gp.saas:fit",
+        "surrogate",
+        "joint gradients mixture",
+        "Gaussian process with sparse priors, sampled by NUTS (BoTorch's; packages numpyro, jax)",
+    ),
 )

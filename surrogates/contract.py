@@ -9,6 +9,8 @@ One method = one module holding, in this order: a header (what, paper, equations
 - `categorical`: one-hot `category` columns are modelled as such.
 - `multi-output`: `train_Y` may have more than one column.
 - `paths`: the model draws sample paths for Thompson sampling.
+- `mixture`: the posterior is BoTorch's `GaussianMixturePosterior` over S draws of hyperparameters:
+  `batch_shape` is (S,), and S stands before q in the shapes; `mixture_mean` is without it.
 
 A missing ability raises `CapabilityError`, which names what to use instead.
 """

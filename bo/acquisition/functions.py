@@ -5,10 +5,20 @@
   Carlo form, which conditions on them. Of `gp-map` on the CPU: `bo/acquisition/fused.py`.
 - `lognei`: log noisy expected improvement, which also integrates over the incumbent's value.
 - `ucb`: upper confidence bound, mean + sqrt(beta) std, Srinivas et al. (2010).
+- `ehvi`: for several goals, log noisy expected hypervolume improvement, Daulton et al. (2021),
+  "Parallel Bayesian Optimization of Multiple Noisy Objectives with Expected Hypervolume
+  Improvement", in its logarithmic form of Ament et al. (2023). Of `gp-map` on the CPU:
+  `bo/acquisition/fused_ehvi.py`.
+
+Limits are models of what is to be at least 0 at a point that counts (outcome constraints, that an
+evaluation succeeds): improvement is weighed with the probability that they hold.
 """
 
-from typing import cast
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
+import botorch.acquisition.multi_objective.logei as botorch_logei
 import torch
 from botorch.acquisition import (
     AcquisitionFunction,
@@ -18,41 +28,104 @@ from botorch.acquisition import (
     qLogNoisyExpectedImprovement,
     qUpperConfidenceBound,
 )
+from botorch.acquisition.multi_objective.logei import qLogNoisyExpectedHypervolumeImprovement
+from botorch.acquisition.multi_objective.objective import IdentityMCMultiOutputObjective
+from botorch.acquisition.objective import ConstrainedMCObjective, GenericMCObjective
 from botorch.acquisition.utils import prune_inferior_points
-from botorch.models.model import Model
-from botorch.posteriors import GPyTorchPosterior
+from botorch.models import ModelListGP
+from botorch.models.gpytorch import GPyTorchModel
+from botorch.models.model import Model, ModelList
+from botorch.posteriors import GPyTorchPosterior, TorchPosterior
 from botorch.sampling import SobolQMCNormalSampler
+from botorch.sampling.get_sampler import get_sampler
 from jaxtyping import Float
 from torch import Tensor
 
 from bo.acquisition.fused import FusedLogEI
+from bo.acquisition.fused_ehvi import FusedLogEHVI
+from surrogates.errors import UsageError
 from surrogates.gp.map import MapGP
 
-NAMES = ("logei", "lognei", "ucb")
+NAMES = ("logei", "lognei", "ucb", "ehvi")
 BETA = 4.0
 SAMPLES = 128
 PRUNING_SAMPLES = 2048
 
+if hasattr(botorch_logei, "_load_attempted"):
+    # BoTorch would compile a kernel with g++ at first use, for half a minute; and where that is
+    # cut off, every later process waits for ever for the lock that it left.
+    botorch_logei._load_attempted = True
+
+
+@dataclasses.dataclass(frozen=True)
+class Models:
+    """What was fitted.
+
+    Attributes:
+        goals: a model per goal.
+        limits: models of what is to be at least 0.
+    """
+
+    goals: Sequence[Model]
+    limits: Sequence[Model] = ()
+
+    @property
+    def joined(self) -> Model:
+        """All in one, goals first."""
+        held = [*self.goals, *self.limits]
+        if len(held) == 1:
+            return held[0]
+        if all(isinstance(model, GPyTorchModel) for model in held):
+            return ModelListGP(*cast(Any, held))
+        return ModelList(*held)
+
+    @property
+    def constraints(self) -> list[Callable[[Tensor], Tensor]]:
+        """Of the outcomes of `joined`: at most 0 where a limit holds."""
+        first = len(self.goals)
+        return [_minus(first + at) for at in range(len(self.limits))]
+
 
 def acquisition(
     name: str,
-    model: Model,
+    models: Models,
     observed: Float[Tensor, "n d"],
     pending: Float[Tensor, "p d"] | None,
     *,
+    reference: Sequence[float] | None = None,
     seed: int,
 ) -> AcquisitionFunction:
     """The acquisition function of one more point.
 
     Args:
         name: one of `NAMES`.
-        model: fitted to outcomes of which higher is better.
-        observed: (n, d) the points it was fitted to.
+        models: fitted to outcomes of which higher is better.
+        observed: (n, d) the points that have outcomes.
         pending: (p, d) points under evaluation, or None.
+        reference: oriented as the outcomes; of several goals.
         seed: of the Monte Carlo base samples.
+
+    Raises:
+        UsageError: `ehvi` for one goal, or another one for several.
     """
-    if name == "logei" and isinstance(model, MapGP) and model.predictor is not None:
-        return FusedLogEI(model, pending, seed=seed)
+    if (name == "ehvi") != (len(models.goals) > 1):
+        raise UsageError(
+            f"acquisition {name} expected {'several goals' if name == 'ehvi' else 'one goal'}, got "
+            f"{len(models.goals)}; leave the option out"
+        )
+    model, limits, m = models.goals[0], models.limits, len(models.goals)
+    held = [*models.goals, *limits]
+    fused = [each for each in held if isinstance(each, MapGP) and each.predictor is not None]
+    closed = len(fused) == len(held)
+    if name == "ehvi":
+        assert reference is not None
+        if closed:
+            return FusedLogEHVI(fused[:m], reference, pending, limits=fused[m:], seed=seed)
+        return _hypervolume(models, observed, pending, reference, seed)
+    if name == "logei" and closed:
+        return FusedLogEI(fused[0], pending, limits=fused[1:], seed=seed)
+    if limits:
+        return _limited(name, models, observed, pending, seed)
     sampler = SobolQMCNormalSampler(torch.Size([SAMPLES]), seed=seed)
     if name == "lognei":
         # Pruned here: left to BoTorch, it would draw from torch's global generator.
@@ -65,8 +138,96 @@ def acquisition(
         return UpperConfidenceBound(model, beta=BETA)
     if name == "ucb":
         return qUpperConfidenceBound(model, beta=BETA, sampler=sampler, X_pending=pending)
-    with torch.no_grad():
-        best = cast(GPyTorchPosterior, model.posterior(observed)).mean.max()
+    best = _means([model], observed).max()
     if pending is None:
         return LogExpectedImprovement(model, best_f=best)
     return qLogExpectedImprovement(model, best_f=best, sampler=sampler, X_pending=pending)
+
+
+def _limited(
+    name: str, models: Models, observed: Tensor, pending: Tensor | None, seed: int
+) -> AcquisitionFunction:
+    """One goal with limits, for models that have no closed form."""
+    joined, constraints = models.joined, models.constraints
+    sampler = _sampler(joined, observed, seed)
+    objective = GenericMCObjective(lambda samples, X=None: samples[..., 0])
+    means = _means([*models.goals, *models.limits], observed)
+    holds = (means[:, 1:] >= 0).all(dim=1)
+    if name == "ucb":
+        worst = means[:, 0].min() - (means[:, 0].max() - means[:, 0].min())
+        weighed = ConstrainedMCObjective(
+            lambda samples, X=None: samples[..., 0], constraints, infeasible_cost=-worst
+        )
+        return qUpperConfidenceBound(
+            joined, beta=BETA, sampler=sampler, objective=weighed, X_pending=pending
+        )
+    if name == "lognei":
+        return qLogNoisyExpectedImprovement(
+            joined,
+            observed,
+            sampler=sampler,
+            objective=objective,
+            constraints=constraints,
+            X_pending=pending,
+            prune_baseline=False,
+        )
+    best = means[holds, 0].max() if bool(holds.any()) else means[:, 0].min()
+    return qLogExpectedImprovement(
+        joined,
+        best_f=best,
+        sampler=sampler,
+        objective=objective,
+        constraints=constraints,
+        X_pending=pending,
+    )
+
+
+def _hypervolume(
+    models: Models,
+    observed: Tensor,
+    pending: Tensor | None,
+    reference: Sequence[float],
+    seed: int,
+) -> AcquisitionFunction:
+    joined, m = models.joined, len(models.goals)
+    # Pruned here: left to BoTorch, it would draw from torch's global generator.
+    kept = observed[_hopeful(models.goals, observed)]
+    return qLogNoisyExpectedHypervolumeImprovement(
+        joined,
+        ref_point=list(reference),
+        X_baseline=kept,
+        sampler=_sampler(joined, observed, seed),
+        objective=IdentityMCMultiOutputObjective(outcomes=list(range(m))),
+        constraints=models.constraints or None,
+        X_pending=pending,
+        prune_baseline=False,
+        cache_root=False,
+    )
+
+
+def _hopeful(goals: Sequence[Model], X: Tensor) -> Tensor:
+    """(n,) whether the mean of no other point is better in every goal than mean + 2 std here."""
+    with torch.no_grad():
+        told = [cast(GPyTorchPosterior, model.posterior(X)) for model in goals]
+    means = torch.cat([each.mean for each in told], dim=-1)
+    tops = means + 2 * torch.cat([each.variance.sqrt() for each in told], dim=-1)
+    beaten = (means[None] > tops[:, None]).all(dim=-1)
+    return ~beaten.any(dim=1)
+
+
+def _means(models: Sequence[Model], X: Tensor) -> Float[Tensor, "n m"]:
+    """Posterior means; of several samples of hyperparameters, their average."""
+    with torch.no_grad():
+        told = [cast(GPyTorchPosterior, model.posterior(X)).mean for model in models]
+    return torch.cat([mean.reshape(-1, *mean.shape[-2:]).mean(dim=0) for mean in told], dim=-1)
+
+
+def _sampler(model: Model, X: Tensor, seed: int) -> Any:
+    with torch.no_grad():
+        return get_sampler(
+            cast(TorchPosterior, model.posterior(X[:1])), torch.Size([SAMPLES]), seed=seed
+        )
+
+
+def _minus(column: int) -> Callable[[Tensor], Tensor]:
+    return lambda outcomes: -outcomes[..., column]

@@ -15,7 +15,8 @@ import importlib
 import re
 from typing import Any
 
-from bo.contract import Goal, Problem
+from bo.contract import Problem
+from bo.goals import Goal
 from bo.space import Parameter, Parameters, Space, integer, real
 from surrogates.errors import NotInstalledError, UsageError
 from surrogates.options import options

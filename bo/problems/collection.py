@@ -19,7 +19,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bo.contract import Goal, Problem
+from bo.contract import Problem
+from bo.goals import Goal
 from bo.problems.measurements import Input, problem_of
 from bo.problems.table import column_of, numbers, read_frame, read_header, statuses_of
 from surrogates.errors import UsageError

@@ -10,6 +10,7 @@ What an input is where its type is not given:
 """
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -32,6 +33,7 @@ class Input:
         high: greatest value (real, integer).
         log: search on a log scale (real, integer).
         values: the levels in order (ordinal, choice); the value that rows must have (fixed).
+        descriptors: numeric features by level, as a text (choice); None: there are none.
     """
 
     type: Literal["real", "integer", "ordinal", "choice", "boolean", "fixed", ""] = ""
@@ -39,6 +41,7 @@ class Input:
     high: float | None = None
     log: bool = False
     values: tuple[Value, ...] = ()
+    descriptors: Mapping[str, Sequence[float]] | None = None
 
 
 def parameter_of(column: pd.Series, name: str, given: Input) -> tuple[Parameter, list[Value]]:
@@ -55,6 +58,11 @@ def parameter_of(column: pd.Series, name: str, given: Input) -> tuple[Parameter,
     try:
         if len(levels) == 1:
             return fixed(levels[0]), values
+        if given.descriptors is not None and kind != "choice":
+            raise UsageError(
+                f'descriptors expected a choice, got {kind}; give type = "choice", or leave them '
+                "out"
+            )
         if kind == "fixed":
             raise UsageError(f"fixed expected one value, got {len(levels)}; give value = ...")
         if kind in ("real", "integer"):
@@ -73,9 +81,21 @@ def parameter_of(column: pd.Series, name: str, given: Input) -> tuple[Parameter,
             return boolean(), [bool(value) for value in values]
         if kind == "ordinal" and not given.values and isinstance(levels[0], str):
             raise UsageError("ordinal expected the texts in order, got none; give values = [...]")
-        return (ordinal if kind == "ordinal" else choice)(*(given.values or levels)), values
+        if kind == "ordinal":
+            return ordinal(*(given.values or levels)), values
+        return _choice(given.values or tuple(levels), given), values
     except UsageError as error:
         raise UsageError(f"input {name}: {error}") from None
+
+
+def _choice(levels: tuple[Value, ...], given: Input) -> Parameter:
+    """A choice with the descriptors of its levels, where there are any."""
+    if given.descriptors is None:
+        return choice(*levels)
+    absent = [level for level in levels if str(level) not in given.descriptors]
+    if absent:
+        raise UsageError(f"descriptors expected a row for every level, got none for {absent[0]!r}")
+    return choice(*levels, descriptors=[given.descriptors[str(level)] for level in levels])
 
 
 def _kind(levels: list[Value], given: Input) -> Literal["real", "ordinal", "choice", "boolean"]:

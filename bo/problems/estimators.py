@@ -47,7 +47,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, SVR
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-from bo.contract import Goal, Problem
+from bo.contract import Problem
+from bo.goals import Goal
 from bo.space import Parameter, Parameters, Space, boolean, integer, real
 from surrogates.errors import UsageError
 from surrogates.options import option, options, unknown

@@ -29,7 +29,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from bo.contract import Goal, Problem
+from bo.contract import Problem
+from bo.goals import Goal
 from bo.space import Parameters, Space, real
 from surrogates.errors import UsageError
 from surrogates.options import options, unknown

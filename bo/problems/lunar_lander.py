@@ -14,7 +14,8 @@ from typing import Any
 
 import gymnasium
 
-from bo.contract import Goal, Problem
+from bo.contract import Problem
+from bo.goals import Goal
 from bo.space import Parameters, Space, real
 from surrogates.errors import NotInstalledError
 from surrogates.options import option, options

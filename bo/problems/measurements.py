@@ -18,7 +18,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bo.contract import Goal, Problem
+from bo.contract import Problem
+from bo.goals import Goal
 from bo.problems.columns import Input, parameter_of
 from bo.space import Parameter, Parameters, Space, Value
 from surrogates.errors import DataError, UsageError

@@ -20,6 +20,7 @@ that have it count). `bo/problems/columns.py` tells what a column is without a t
 `status`, where there is one, says why a row failed.
 """
 
+import dataclasses
 import tomllib
 import warnings
 import zlib
@@ -31,7 +32,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bo.contract import Goal, Problem
+from bo import descriptors
+from bo.contract import Problem
+from bo.goals import Goal
 from bo.problems.columns import Input
 from bo.problems.measurements import Repeats, problem_of
 from surrogates.errors import NotInstalledError, UsageError
@@ -76,11 +79,10 @@ def problem(name: str, options: Options) -> Problem:
     given = {key: _input(key, table, path) for key, table in inputs.items()}
 
     frame = read_frame(path.parent / told["table"], inputs=list(given), goals=[column])
-    described = [
-        _check_descriptors(key, table, column_of(frame, key), path)
-        for key, table in inputs.items()
-        if "descriptors" in table or "key" in table
-    ]
+    for key, table in inputs.items():
+        if "descriptors" in table or "key" in table:
+            found = _descriptors(key, table, column_of(frame, key), path)
+            given[key] = dataclasses.replace(given[key], descriptors=found)
     return problem_of(
         name,
         {key: column_of(frame, key) for key in given},
@@ -90,7 +92,6 @@ def problem(name: str, options: Options) -> Problem:
         log=log,
         repeats=_repeats(told, options, path),
         statuses=None if _STATUS in given else statuses_of(frame),
-        notes=["descriptors are read but not used by any method yet"] if described else [],
     )
 
 
@@ -270,19 +271,18 @@ def _repeats(told: Mapping[str, Any], options: Options, path: Path) -> Repeats:
     return "draw" if repeats == "draw" else "mean"
 
 
-def _check_descriptors(name: str, table: Mapping[str, Any], column: pd.Series, path: Path) -> str:
+def _descriptors(
+    name: str, table: Mapping[str, Any], column: pd.Series, path: Path
+) -> dict[str, list[float]]:
+    """The features of every level in the column, by its text."""
     file, key = table.get("descriptors"), table.get("key")
     if not isinstance(file, str) or not isinstance(key, str):
         raise UsageError(
             f"input {name} expected descriptors = FILE and key = COLUMN, got {file!r} and {key!r}; "
             "give both or neither"
         )
-    frame = read_frame(path.parent / file, inputs=[key], goals=[])
-    described = set(frame[key])
-    absent = [level for level in dict.fromkeys(column) if level not in described]
-    if absent:
-        raise UsageError(
-            f"descriptors of input {name} expected a row for every level, got none for "
-            f"{absent[0]!r}; add it to {file} or correct key"
-        )
-    return file
+    levels = [str(level) for level in dict.fromkeys(column.dropna())]
+    try:
+        return dict(zip(levels, descriptors.read(path.parent / file, key, levels), strict=True))
+    except UsageError as error:
+        raise UsageError(f"descriptors of input {name}: {error}") from None

@@ -28,7 +28,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, SVR
 
-from bo.contract import Goal, Problem
+from bo.contract import Problem
+from bo.goals import Goal
 from bo.space import Parameter, Parameters, Space, boolean, choice, integer, ordinal, real
 from surrogates.errors import UsageError
 from surrogates.options import option, options, unknown

@@ -16,7 +16,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from bo.commands import Command, CommandObjective
-from bo.contract import Goal, Problem
+from bo.contract import Problem
+from bo.goals import Goals
 from bo.space import Parameters, Space
 from bo.worker_main import holds_python
 from bo.worker_messages import HOME, PACKAGES, by_name
@@ -24,7 +25,7 @@ from bo.workers import Workers
 from surrogates.errors import UsageError
 from surrogates.options import option, options
 
-_UNNAMED = Goal("value", "minimize")
+_UNNAMED = Goals.parse("minimize value")
 
 
 @options
@@ -41,13 +42,13 @@ def command(name: str, options: Options) -> Problem:
     Raises:
         UsageError: a placeholder is no parameter, there is no such program, or no space.
     """
-    space, goal = _read(options)
+    space, goals = _read(options)
     parsed = Command.parse(name.removeprefix("command:"))
     unused = [each for each in parsed.check(space.parameters) if each in space.free]
     parsed.find_program(os.getcwd())
-    objective = CommandObjective(parsed, os.getcwd(), goal.name if options.goal else None)
+    objective = CommandObjective(parsed, os.getcwd(), goals.outcomes if options.goal else ())
     notes = [f"the command uses no {', '.join(unused)}"] if unused else []
-    return _problem(name, space, goal, options, objective, notes, isolated=True)
+    return _problem(name, space, goals, options, objective, notes, isolated=True)
 
 
 def function(name: str, options: Options) -> Problem:
@@ -56,30 +57,30 @@ def function(name: str, options: Options) -> Problem:
     Raises:
         UsageError: there is no such function, or no space.
     """
-    space, goal = _read(options)
+    space, goals = _read(options)
     target = name.removeprefix("python:")
     call = by_name(target)
     folder = os.getcwd()
     isolated = _shadows(folder)
     wants_trial = _in_a_worker(call, target) if isolated else _here(folder, target)
     objective = _objective(call, wants_trial=wants_trial, named=bool(options.goal))
-    return _problem(name, space, goal, options, objective, [], isolated=isolated)
+    return _problem(name, space, goals, options, objective, [], isolated=isolated)
 
 
-def _read(options: Options) -> tuple[Space, Goal]:
+def _read(options: Options) -> tuple[Space, Goals]:
     if not options.space:
         raise UsageError("a user's own work expected a space, got none; use wald optimize --space")
     try:
         tables = json.loads(options.space)
     except ValueError as error:
         raise UsageError(f"a space expected JSON, got {options.space!r:.80} ({error})") from None
-    return Space.from_dict(tables), Goal.parse(options.goal) if options.goal else _UNNAMED
+    return Space.from_dict(tables), Goals.parse(options.goal) if options.goal else _UNNAMED
 
 
 def _problem(
     name: str,
     space: Space,
-    goal: Goal,
+    goals: Goals,
     options: Options,
     objective: Callable[[Parameters, Any], Any],
     notes: list[str],
@@ -95,7 +96,7 @@ def _problem(
     return Problem(
         name=name,
         space=space,
-        goal=goal,
+        goal=goals,
         evaluate=evaluate,
         note="; ".join(notes) or None,
         objective=objective,

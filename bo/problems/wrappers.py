@@ -27,7 +27,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from bo.contract import Evaluate, Goal, Problem
+from bo.contract import Evaluate, Measured, Outcome, Problem
+from bo.goals import Goal, Goals
 from bo.space import Parameter, Parameters, Space, Value
 from surrogates.errors import DataError, UsageError
 from surrogates.options import option, options
@@ -70,21 +71,21 @@ def wrap(problem: Problem, options: Options) -> Problem:
         UsageError: a shift of a pool or of a space with conditions or constraints; a threshold that
             is no number, or that the optimum does not pass.
     """
-    goal, evaluate = problem.goal, problem.evaluate
+    goals, evaluate = problem.goals, problem.evaluate
     told: list[str] = []
     if options.shift:
         evaluate = Shifted(evaluate, _shiftable(problem), options.shift)
         told.append(f"shifted ({options.shift})")
     if options.cost > 1:
-        evaluate = Costed(evaluate, goal, problem.space, options.cost)
+        evaluate = Costed(evaluate, goals, problem.space, options.cost)
         told.append(f"costs up to {options.cost:g}")
     if options.fail or options.fail_beyond:
         beyond = _threshold(problem, options.fail_beyond)
-        evaluate = Failing(evaluate, goal, options.fail, beyond)
+        evaluate = Failing(evaluate, goals, options.fail, beyond)
         told += [f"{options.fail:.0%} of evaluations fail"] * (options.fail > 0)
         told += [] if beyond is None else [f"values beyond {beyond:g} fail"]
     if options.noise:
-        evaluate = Noisy(evaluate, goal, options.noise)
+        evaluate = Noisy(evaluate, goals, options.noise)
         told.append(
             f"noise of standard deviation {options.noise:g}: best value and regret are noisy"
         )
@@ -98,26 +99,28 @@ def wrap(problem: Problem, options: Options) -> Problem:
 
 
 class Noisy:
-    """Gaussian noise on the goal.
+    """Gaussian noise on every goal.
 
     Args:
         evaluate: without noise.
-        goal: the outcome that gets it.
+        goals: the outcomes that get it.
         noise_std: its standard deviation.
     """
 
-    def __init__(self, evaluate: Evaluate, goal: Goal, noise_std: float) -> None:
+    def __init__(self, evaluate: Evaluate, goals: Goals | Goal, noise_std: float) -> None:
         self._evaluate = evaluate
-        self._goal = goal
+        self._goals = Goals.of(goals)
         self._noise_std = noise_std
 
-    def __call__(self, parameters: Parameters, *, seed: int) -> Mapping[str, float]:
-        """All outcomes, the noiseless goal among them."""
-        values = _outcomes(self._evaluate(parameters, seed=seed), self._goal)
-        name = self._goal.name
-        drawn = float(np.random.default_rng(derive_seed(seed, "noise")).standard_normal())
-        noisy = values[name] + self._noise_std * drawn
-        return {**values, name: noisy, f"{name}_noiseless": values[name]}
+    def __call__(self, parameters: Parameters, *, seed: int) -> Mapping[str, Measured]:
+        """All outcomes, the noiseless goals among them."""
+        values = _outcomes(self._evaluate(parameters, seed=seed), self._goals)
+        random = np.random.default_rng(derive_seed(seed, "noise"))
+        for name in [goal.name for goal in self._goals.goals]:
+            value = _mean(values[name])
+            values[f"{name}_noiseless"] = value
+            values[name] = value + self._noise_std * float(random.standard_normal())
+        return values
 
 
 class Shifted:
@@ -136,7 +139,7 @@ class Shifted:
             for name, parameter in space.free.items()
         }
 
-    def __call__(self, parameters: Parameters, *, seed: int) -> float | Mapping[str, float]:
+    def __call__(self, parameters: Parameters, *, seed: int) -> Outcome:
         """The outcome at the moved point."""
         moved = {
             name: self._axes[name].move(value) if name in self._axes else value
@@ -191,25 +194,29 @@ class Failing:
 
     Args:
         evaluate: the objective.
-        goal: the outcome that is looked at.
+        goals: with `beyond` there is one, which is looked at.
         share: of the evaluations, whatever the point.
         beyond: the worst value that does not fail, or None.
     """
 
-    def __init__(self, evaluate: Evaluate, goal: Goal, share: float, beyond: float | None) -> None:
+    def __init__(
+        self, evaluate: Evaluate, goals: Goals | Goal, share: float, beyond: float | None
+    ) -> None:
         self._evaluate = evaluate
-        self._goal = goal
+        self._goals = Goals.of(goals)
         self._share = share
         self._beyond = beyond
 
-    def __call__(self, parameters: Parameters, *, seed: int) -> float | Mapping[str, float]:
+    def __call__(self, parameters: Parameters, *, seed: int) -> Outcome:
         """The outcome. Raises `DataError` where the evaluation fails."""
         if np.random.default_rng(derive_seed(seed, "fail")).random() < self._share:
             raise DataError(f"failed by chance, as fail={self._share:g} asks for")
         outcome = self._evaluate(parameters, seed=seed)
-        value = _outcomes(outcome, self._goal)[self._goal.name]
-        if self._beyond is not None and self._goal.sign * (value - self._beyond) < 0:
-            raise DataError(f"failed beyond {self._beyond:g}, as fail_beyond asks for")
+        if self._beyond is not None:
+            goal = self._goals.only
+            value = _mean(_outcomes(outcome, self._goals)[goal.name])
+            if goal.sign * (value - self._beyond) < 0:
+                raise DataError(f"failed beyond {self._beyond:g}, as fail_beyond asks for")
         return outcome
 
 
@@ -225,7 +232,7 @@ class Delayed:
         self._evaluate = evaluate
         self._seconds = seconds
 
-    def __call__(self, parameters: Parameters, *, seed: int) -> float | Mapping[str, float]:
+    def __call__(self, parameters: Parameters, *, seed: int) -> Outcome:
         """The outcome, later."""
         time.sleep(self._seconds)
         return self._evaluate(parameters, seed=seed)
@@ -236,20 +243,20 @@ class Costed:
 
     Args:
         evaluate: the objective.
-        goal: its goal.
+        goals: its goals.
         space: its space.
         ratio: cost of the dearest point; the cheapest costs 1.
     """
 
-    def __init__(self, evaluate: Evaluate, goal: Goal, space: Space, ratio: float) -> None:
+    def __init__(self, evaluate: Evaluate, goals: Goals | Goal, space: Space, ratio: float) -> None:
         self._evaluate = evaluate
-        self._goal = goal
+        self._goals = Goals.of(goals)
         self._free = space.free
         self._ratio = ratio
 
-    def __call__(self, parameters: Parameters, *, seed: int) -> Mapping[str, float]:
+    def __call__(self, parameters: Parameters, *, seed: int) -> Mapping[str, Measured]:
         """All outcomes and the cost."""
-        values = _outcomes(self._evaluate(parameters, seed=seed), self._goal)
+        values = _outcomes(self._evaluate(parameters, seed=seed), self._goals)
         given = [
             (self._free[name], value) for name, value in parameters.items() if name in self._free
         ]
@@ -257,8 +264,12 @@ class Costed:
         return {**values, COST: self._ratio ** (sum(uniforms) / len(uniforms))}
 
 
-def _outcomes(outcome: float | Mapping[str, float], goal: Goal) -> dict[str, float]:
-    return dict(outcome) if isinstance(outcome, Mapping) else {goal.name: outcome}
+def _outcomes(outcome: Outcome, goals: Goals) -> dict[str, Measured]:
+    return dict(outcome) if isinstance(outcome, Mapping) else {goals.goals[0].name: outcome}
+
+
+def _mean(value: Measured) -> float:
+    return value[0] if isinstance(value, tuple) else value
 
 
 def _shiftable(problem: Problem) -> Space:
@@ -284,8 +295,13 @@ def _threshold(problem: Problem, text: str) -> float | None:
         beyond = math.nan
     if not math.isfinite(beyond):
         raise UsageError(f"option fail_beyond expected a number, got {text!r:.100}")
+    if problem.goals.several:
+        raise UsageError(
+            f"option fail_beyond expected a problem of one goal, got {problem.goals} in "
+            f"{problem.name}; leave it out"
+        )
     optimum = problem.optimum
-    if optimum is not None and problem.goal.sign * (optimum - beyond) < 0:
+    if optimum is not None and problem.goals.only.sign * (optimum - beyond) < 0:
         raise UsageError(
             f"option fail_beyond expected a value that {problem.name} can reach, got {beyond:g}: "
             f"the best one is {optimum:g}"

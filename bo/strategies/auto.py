@@ -1,6 +1,7 @@
-"""The default: for now always the strategy around `gp-map`. No paper.
+"""The default: chooses a method by what is to be optimised. No paper.
 
-`note` says what was chosen and why, in one line that every run with `auto` shows.
+`note` says what was chosen and why, in one line that every run with `auto` shows. The choice looks
+at space and goals alone, so that it is the same at every ask of a study.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,19 +10,30 @@ from typing import Any
 from torch import Generator
 
 from bo.belief import Belief
-from bo.contract import Goal, Trial
+from bo.contract import Believer, Strategy, Trial
+from bo.goals import Goals
 from bo.space import Parameters, Space
+from bo.strategies import trust_region
 from bo.strategies.model_based import ModelBased, Options
 
 __all__ = ["Auto", "Options"]
 
+MANY = 20
+"""With more parameters than this a model of the whole space knows too little of it."""
+
 
 class Auto:
-    """`gp-map`, under the name that people get who name no method."""
+    """`gp-map` or `gp-trust-region`, under the name that people get who name no method."""
 
-    def __init__(self, space: Space, goal: Goal, options: Options, seed: int) -> None:
-        self.note: str | None = "auto chose gp-map: the only model so far"
-        self.strategy = ModelBased("gp-map", space, goal, options, seed)
+    def __init__(self, space: Space, goals: Goals, options: Options, seed: int) -> None:
+        name, why = _choice(space, goals)
+        self.note: str | None = f"auto chose {name}: {why}"
+        self.strategy: Strategy
+        if name == "gp-trust-region":
+            own = trust_region.Options(initial=options.initial)
+            self.strategy = trust_region.TrustRegion(space, goals.only, own, seed)
+        else:
+            self.strategy = ModelBased("gp-map", space, goals, options, seed)
 
     def ask(
         self,
@@ -31,7 +43,7 @@ class Auto:
         state: Mapping[str, Any] | None,
         generator: Generator,
     ) -> tuple[list[Parameters], Mapping[str, Any] | None]:
-        """As `gp-map` does (see `bo.contract.Strategy`)."""
+        """As the chosen method does (see `bo.contract.Strategy`)."""
         return self.strategy.ask(trials, n, state=state, generator=generator)
 
     def belief(
@@ -42,5 +54,22 @@ class Auto:
         state: Mapping[str, Any] | None,
         generator: Generator,
     ) -> Belief | None:
-        """That of `gp-map` (see `bo.contract.Believer`)."""
+        """That of the chosen method (see `bo.contract.Believer`)."""
+        if not isinstance(self.strategy, Believer):
+            return None
         return self.strategy.belief(trials, n, state=state, generator=generator)
+
+
+def _choice(space: Space, goals: Goals) -> tuple[str, str]:
+    """A method, and why."""
+    count = len(space.free)
+    told = f"{count} parameter" + "s" * (count != 1)
+    if goals.several:
+        return "gp-map", f"{told}, {len(goals.goals)} goals to trade off"
+    if goals.constraints:
+        return "gp-map", f"{told}, and outcome constraints to learn"
+    if space.pool is not None:
+        return "gp-map", f"a pool of {len(space.pool.rows)} candidates, all scored at each ask"
+    if count > MANY:
+        return "gp-trust-region", f"{told}, more than {MANY}: a search of the whole space is lost"
+    return "gp-map", f"{told}, at most {MANY}: one model of the whole space"

@@ -7,10 +7,14 @@ unseen row; a point that was tried before gives way to a new one near it. Linear
 reals without a log scale are Ax's own; a point that breaks another constraint gives way to the
 nearest of many random points that are allowed. Conditional parameters are refused.
 
+`ax:<surrogate>` is the same with any surrogate of the catalog as Ax's model; Ax's generator,
+acquisition function and search stay.
+
 Stateless: each ask rebuilds Ax's experiment from the log, seeded from the ask's generator, so that
 a study goes on bit for bit in another process.
 """
 
+import dataclasses
 import importlib
 import math
 from collections.abc import Mapping, Sequence
@@ -19,7 +23,8 @@ from typing import Any
 import torch
 from torch import Generator
 
-from bo.contract import Goal, Trial
+from bo.contract import Trial
+from bo.goals import Goal
 from bo.space import Parameters, Space
 from bo.strategies.random import random_points
 from bo.strategies.sobol import first_points
@@ -27,6 +32,7 @@ from bo.strategies.unseen import nearest_unseen, unseen_indices
 from surrogates.errors import CapabilityError, NotInstalledError
 from surrogates.options import option, options
 
+PREFIX = "ax:"
 _FEWEST_OUTCOMES = 2
 _DRAWS = 2048
 
@@ -43,7 +49,9 @@ class Options:
 class AxDefault:
     """Sobol points at first, then Ax's default model."""
 
-    def __init__(self, space: Space, goal: Goal, options: Options, seed: int) -> None:
+    def __init__(
+        self, space: Space, goal: Goal, options: Options, seed: int, model: Any = None
+    ) -> None:
         if space.conditional:
             raise CapabilityError(
                 "method ax expected a space whose parameters are always active, got `when` of "
@@ -54,7 +62,8 @@ class AxDefault:
         self.goal = goal
         self.options = options
         self.seed = seed
-        self.bridge = _load_bridge()
+        self.bridge = bridge()
+        self.model = model
 
     def ask(
         self,
@@ -88,6 +97,7 @@ class AxDefault:
                 pending=points,
                 seed=int(drawn),
                 deduplicate=math.isinf(self.space.size),
+                model=self.model,
             )
         for point in proposed:
             points += _unseen(self.space, [*seen, *points], point, generator)
@@ -100,7 +110,31 @@ class AxDefault:
         return max(self.options.initial - sum(trial.state != "failed" for trial in trials), 0)
 
 
-def _load_bridge() -> Any:
+def with_surrogate(
+    method: str,
+    space: Space,
+    goal: Goal,
+    options: Options,
+    seed: int,
+    surrogate_options: Any = None,
+) -> AxDefault:
+    """The strategy of `ax:<surrogate>`.
+
+    Args:
+        method: "ax:" and the name of a surrogate.
+        space: where to search.
+        goal: what to optimise.
+        options: how it begins.
+        seed: the study's.
+        surrogate_options: the surrogate's own; None takes its defaults.
+    """
+    held = {} if surrogate_options is None else dataclasses.asdict(surrogate_options)
+    model = bridge().ax_model(method.removeprefix(PREFIX), held)
+    return AxDefault(space, goal, options, seed, model)
+
+
+def bridge() -> Any:
+    """The module `bo.ax_bridge`, which loads Ax. Raises `NotInstalledError` where there is none."""
     try:
         return importlib.import_module("bo.ax_bridge")
     except ModuleNotFoundError as error:

@@ -5,11 +5,18 @@ A Sobol design comes first; then, for every point: fit the surrogate to the comp
 (starting from the previous fit), treat running trials as pending, and maximise the acquisition
 function. Further points of a batch are chosen one by one, those before them pending.
 
-Failed trials enter the fit with the worst value seen, so that the search leaves where they were,
-and do not use up the initial design.
+Each goal has a model of its own, and so has each outcome constraint: of its slack, at least 0 where
+it holds. Once a trial failed there is one more, fitted to 1 where an evaluation succeeded and to -1
+where it failed (least-squares classification, Rasmussen & Williams 2006, section 6.5), so that the
+search leaves where evaluations fail; failed trials do not use up the initial design.
+
+A single goal is modelled on the power scale of `surrogates/power.py` where the evidence of a
+Gaussian process says that it pays.
 """
 
 import dataclasses
+import functools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,18 +26,25 @@ from botorch.acquisition import AcquisitionFunction
 from botorch.models.model import Model
 from torch import Generator, Tensor
 
-from bo.acquisition.functions import NAMES, acquisition
+from bo import metrics
+from bo.acquisition.functions import NAMES, Models, acquisition
 from bo.acquisition.maximise import maximise
 from bo.belief import Belief
-from bo.contract import Goal, Trial
-from bo.space import Parameters, Space
+from bo.contract import Trial
+from bo.goals import Goals
+from bo.space import Array, Parameters, Space
 from bo.strategies.sobol import first_points
 from surrogates.catalog import SURROGATES
+from surrogates.contract import State
+from surrogates.errors import UsageError
 from surrogates.options import option, options
+from surrogates.power import Power
 from surrogates.registry import find, rows
 
 INCUMBENTS = 5
 _FEWEST_OUTCOMES = 2
+_FEWEST_FOR_A_SCALE = 6
+_SUCCESS = "success of an evaluation"
 
 
 @options
@@ -44,6 +58,11 @@ class Options:
         low=0,
         high=1000,
     )
+    transform: str = option(
+        default="auto",
+        help="auto: a power scale for the goal where it pays; none: its own scale",
+        choices=("auto", "none"),
+    )
     device: str = option(default="cpu", help="where the model computes", choices=("cpu", "cuda"))
 
 
@@ -54,17 +73,25 @@ class ModelBased:
         self,
         surrogate: str,
         space: Space,
-        goal: Goal,
+        goals: Goals,
         options: Options,
         seed: int,
         surrogate_options: Any = None,
     ) -> None:
+        if (options.acquisition == "ehvi") > goals.several or (
+            goals.several and options.acquisition not in ("logei", "ehvi")
+        ):
+            wanted = "ehvi" if goals.several else ", ".join(n for n in NAMES if n != "ehvi")
+            raise UsageError(
+                f"option acquisition expected {wanted} for {goals}, got {options.acquisition}"
+            )
         row = find(surrogate, rows(SURROGATES), what="surrogate")
         self.note: str | None = None
         self.fit = row.load()
         self.surrogate_options = surrogate_options or row.options()()
         self.space = space
-        self.goal = goal
+        self.goals = goals
+        self.surrogate = surrogate
         self.options = options
         self.seed = seed
         self.initial = options.initial or min(max(2 * len(space.free), 4), 16)
@@ -84,8 +111,7 @@ class ModelBased:
         if len(points) == n or not self._can_fit(trials):
             return points, None
         belief = self._believe(trials, points, state, generator)
-        best_first = torch.argsort(-belief.outcomes[:, 0], stable=True)[:INCUMBENTS]
-        incumbents = belief.observed[best_first].cpu().numpy()
+        incumbents = self._incumbents(trials)
         function = belief.acquisition
         while True:
             seen = [t.parameters for t in trials] + points
@@ -97,8 +123,8 @@ class ModelBased:
             points.append(point)
             if len(points) == n:
                 break
-            function = self._acquisition(belief.model, belief.observed, trials, points, generator)
-        return points, {"surrogate": belief.model.state, "diagnostics": belief.model.diagnostics}
+            function = self._acquisition(belief.models, belief.observed, trials, points, generator)
+        return points, self._state(belief)
 
     def belief(
         self,
@@ -127,7 +153,7 @@ class ModelBased:
         if missing <= 0 and self._can_fit(trials):
             return []
         count = min(n, missing) if self._can_fit(trials) else n
-        return first_points(self.space, self.goal, self.seed, trials, count)
+        return first_points(self.space, self.goals, self.seed, trials, count)
 
     def _can_fit(self, trials: Sequence[Trial]) -> bool:
         return sum(t.state == "complete" for t in trials) >= _FEWEST_OUTCOMES
@@ -144,23 +170,117 @@ class ModelBased:
         Keeping it changes no answer: it is given out only for the arguments it was made from.
         """
         asked = _Asked(list(trials), list(points), state, generator.get_state())
-        X, Y = self._data(trials)
-        model = self.fit(
-            X,
-            Y,
-            inputs=self.space.inputs,
-            options=self.surrogate_options,
-            generator=generator,
-            warm_start=None if state is None else state["surrogate"],
+        complete = [t for t in trials if t.state == "complete"]
+        failed = [t for t in trials if t.state == "failed"]
+        X = self._columns([t.parameters for t in complete])
+        before: Mapping[str, Any] = {} if state is None else state.get("surrogates", {})
+        goals: list[Model] = []
+        outcomes: list[Array] = []
+        scale: Power | None = None
+        for goal in self.goals.goals:
+            y = np.array([goal.sign * t.values[goal.name] for t in complete])
+            var = _squares([t.sems.get(goal.name) for t in complete])
+            if self.goals.several:
+                model, y = self._fit(X, y, var, None, generator, before.get(goal.name))
+            else:
+                model, y, scale = self._scaled(X, y, var, generator, before.get(goal.name))
+            goals.append(model)
+            outcomes.append(y)
+        limits: list[Model] = []
+        for limit in self.goals.constraints:
+            y = np.array([limit.slack(t.values) for t in complete])
+            var = _squares([limit.slack_sem(t.values, t.sems) for t in complete])
+            y, var = _defined(y, var)
+            curve = Power.fit(y, centre=0.0)
+            limits.append(self._fit(X, y, var, curve, generator, before.get(limit.text))[0])
+        if failed:
+            succeeded = np.array([1.0] * len(complete) + [-1.0] * len(failed))
+            all_X = self._columns([t.parameters for t in [*complete, *failed]])
+            old = before.get(_SUCCESS)
+            limits.append(self._fit(all_X, succeeded, None, None, generator, old)[0])
+        models = Models(goals, limits)
+        function = self._acquisition(models, X, trials, points, generator)
+        belief = Belief(
+            models=models,
+            acquisition=function,
+            name="ehvi" if self.goals.several else self.options.acquisition,
+            observed=X,
+            outcomes=torch.as_tensor(np.stack(outcomes, axis=1)).to(self.like),
+            designed=len(points),
+            goal=self.goals.goals[0],
+            scale=scale,
         )
-        function = self._acquisition(model, X, trials, points, generator)
-        belief = Belief(model, function, self.options.acquisition, X, Y, len(points))
         self._latest = (asked, belief)
         return belief
 
+    def _fit(
+        self,
+        X: Tensor,
+        y: Array,
+        var: Array | None,
+        scale: Power | None,
+        generator: Generator,
+        warm_start: State | None,
+    ) -> tuple[Any, Array]:
+        """The surrogate of one outcome, and the outcomes as it sees them."""
+        y, var = _on_scale(scale, y, var)
+        model = self.fit(
+            X,
+            self._column(y),
+            None if var is None else self._column(var),
+            inputs=self.space.inputs,
+            options=self.surrogate_options,
+            generator=generator,
+            warm_start=warm_start,
+        )
+        return model, y
+
+    def _scaled(
+        self,
+        X: Tensor,
+        y: Array,
+        var: Array | None,
+        generator: Generator,
+        warm_start: State | None,
+    ) -> tuple[Any, Array, Power | None]:
+        """As `_fit`, on the power scale where that explains the outcomes better than their own."""
+        if self.options.transform == "none" or len(y) < _FEWEST_FOR_A_SCALE:
+            return *self._fit(X, y, var, None, generator, warm_start), None
+        scales = [None, Power.fit(y)]
+        own = self.surrogate == "gp-map"
+        judge = self if own else self._judge
+        tried = [
+            judge._fit(X, y, var, scale, generator, warm_start if own else None) for scale in scales
+        ]
+        evidence = [
+            _evidence(model.diagnostics["log_posterior"], y, told, scale)
+            for (model, told), scale in zip(tried, scales, strict=True)
+        ]
+        best = int(evidence[1] > evidence[0])
+        found = tried[best] if own else self._fit(X, y, var, scales[best], generator, warm_start)
+        return *found, scales[best]
+
+    @functools.cached_property
+    def _judge(self) -> "ModelBased":
+        """Tells the evidence where the surrogate has none."""
+        return ModelBased("gp-map", self.space, self.goals, self.options, self.seed)
+
+    def _state(self, belief: Belief) -> Mapping[str, Any]:
+        """What the next ask starts from, and how this one went."""
+        names = [goal.name for goal in self.goals.goals]
+        names += [limit.text for limit in self.goals.constraints]
+        held: list[Any] = [*belief.models.goals, *belief.models.limits]
+        names += [_SUCCESS] * (len(held) - len(names))
+        diagnostics = dict(held[0].diagnostics)
+        diagnostics["seconds"] = sum(model.diagnostics["seconds"] for model in held)
+        if belief.scale is not None:
+            diagnostics["power"] = belief.scale.power
+        states = {name: model.state for name, model in zip(names, held, strict=True)}
+        return {"surrogates": states, "diagnostics": diagnostics}
+
     def _acquisition(
         self,
-        model: Model,
+        models: Models,
         X: Tensor,
         trials: Sequence[Trial],
         points: Sequence[Parameters],
@@ -168,27 +288,76 @@ class ModelBased:
     ) -> AcquisitionFunction:
         """That of one more point, with running trials and the points before it pending."""
         waiting = [*(t.parameters for t in trials if not t.done), *points]
+        name = self.options.acquisition
         return acquisition(
-            self.options.acquisition,
-            model,
+            "ehvi" if self.goals.several and name == "logei" else name,
+            models,
             X,
             self._columns(waiting) if waiting else None,
+            reference=self._reference(trials),
             seed=int(torch.randint(2**31, (1,), generator=generator)),
         )
 
-    def _data(self, trials: Sequence[Trial]) -> tuple[Tensor, Tensor]:
-        """(n, d) columns and (n, 1) outcomes, higher is better."""
-        name, sign = self.goal.name, self.goal.sign
-        done = [t for t in trials if t.done]
-        values = [sign * t.values[name] if t.state == "complete" else np.nan for t in done]
-        outcomes = np.array(values)
-        outcomes[np.isnan(outcomes)] = np.nanmin(outcomes)
-        Y = torch.as_tensor(outcomes, dtype=self.like.dtype, device=self.like.device)
-        return self._columns([t.parameters for t in done]), Y.unsqueeze(-1)
+    def _reference(self, trials: Sequence[Trial]) -> list[float] | None:
+        """The reference point of several goals, oriented; inferred where it is not given."""
+        if not self.goals.several:
+            return None
+        anywhere = dataclasses.replace(self.goals, constraints=())  # feasible or not
+        told = metrics.reference(trials, self.goals) or metrics.reference(trials, anywhere)
+        assert told is not None
+        return [goal.sign * value for goal, value in zip(self.goals.goals, told, strict=True)]
+
+    def _incumbents(self, trials: Sequence[Trial]) -> Array:
+        """(k, d) columns of good points, near which to look."""
+        complete = [t for t in trials if t.state == "complete"]
+        if self.goals.several:
+            best = metrics.front(trials, self.goals)[-INCUMBENTS:] or complete[:INCUMBENTS]
+        else:
+            goal = self.goals.only
+            order = sorted(
+                complete,
+                key=lambda t: (not self.goals.feasible(t.values), -goal.sign * t.values[goal.name]),
+            )
+            best = order[:INCUMBENTS]
+        return self.space.encode([t.parameters for t in best])
+
+    def _column(self, values: Array) -> Tensor:
+        return torch.as_tensor(values, dtype=self.like.dtype, device=self.like.device).unsqueeze(-1)
 
     def _columns(self, points: Sequence[Parameters]) -> Tensor:
         encoded = self.space.encode(points)
         return torch.as_tensor(encoded, dtype=self.like.dtype, device=self.like.device)
+
+
+def _on_scale(scale: Power | None, y: Array, var: Array | None) -> tuple[Array, Array | None]:
+    """Outcomes and their variances (to first order) on a scale."""
+    if scale is None:
+        return y, var
+    return scale.forward(y), None if var is None else var * np.square(scale.slopes(y))
+
+
+def _evidence(log_posterior: float, y: Array, told: Array, scale: Power | None) -> float:
+    """Log evidence for the outcomes y of a model of `told`, which is y on a scale."""
+    unit = float(np.std(told, ddof=1))
+    slopes = 0.0
+    if scale is not None:
+        unit *= scale.unit
+        slopes = scale.log_slopes(y)
+    return log_posterior + slopes - len(y) * math.log(max(unit, 1e-300))
+
+
+def _squares(sems: Sequence[float | None]) -> Array | None:
+    """Variances, where every standard error is known."""
+    known = [sem for sem in sems if sem is not None]
+    return np.square(known) if len(known) == len(sems) else None
+
+
+def _defined(y: Array, var: Array | None) -> tuple[Array, Array | None]:
+    """Slacks, those that are undefined or infinite replaced by the worst or the best."""
+    finite = y[np.isfinite(y)]
+    low, high = (finite.min(), finite.max()) if len(finite) else (-1.0, 1.0)
+    y = np.where(np.isnan(y) | (y == -np.inf), min(low, -1e-9), np.where(y == np.inf, high, y))
+    return y, None if var is None else np.nan_to_num(var, nan=0.0, posinf=0.0)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Generator
 
-from bo.contract import Goal, Trial
+from bo.contract import Trial
+from bo.goals import Goal, Goals
 from bo.space import Array, Parameters, Space
 from bo.strategies.unseen import unseen_indices
 from surrogates.options import options
@@ -24,7 +25,7 @@ class Options:
 class Random:
     """Uniform draws from the generator of each ask."""
 
-    def __init__(self, space: Space, goal: Goal, options: Options, seed: int) -> None:
+    def __init__(self, space: Space, goal: Goal | Goals, options: Options, seed: int) -> None:
         self.note: str | None = None
         self.space = space
 

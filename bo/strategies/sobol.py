@@ -17,7 +17,8 @@ import torch
 from torch import Generator
 from torch.quasirandom import SobolEngine
 
-from bo.contract import Goal, Trial
+from bo.contract import Trial
+from bo.goals import Goal, Goals
 from bo.region import Draw
 from bo.space import Parameters, Space
 from bo.strategies.unseen import nearest_unseen
@@ -32,7 +33,7 @@ class Options:
 class Sobol:
     """Points len(trials), len(trials) + 1, ... of one scrambled sequence."""
 
-    def __init__(self, space: Space, goal: Goal, options: Options, seed: int) -> None:
+    def __init__(self, space: Space, goal: Goal | Goals, options: Options, seed: int) -> None:
         self.note: str | None = None
         self.space = space
         self.seed = seed
@@ -58,7 +59,7 @@ class Sobol:
 
 
 def first_points(
-    space: Space, goal: Goal, seed: int, trials: Sequence[Trial], n: int
+    space: Space, goal: Goal | Goals, seed: int, trials: Sequence[Trial], n: int
 ) -> list[Parameters]:
     """The part of the sequence that strategies with a model begin with."""
     unused = Generator(device="cpu")

@@ -7,7 +7,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from apps.curves import X_LABELS, Curve, quartiles, run_curve, style, y_label
+from apps.curves import X_LABELS, Curve, quartiles, run_curve, style, told, y_label
 from dashboards.cards import marks
 from dashboards.cards.card import Card, NotYet
 from dashboards.cards.picture import layer
@@ -120,12 +120,16 @@ def _curve(data: RunData) -> tuple[list[float], list[float]]:
     if data.goal is None:
         return [], []
     name, direction = data.goal
+    said = None if data.goals is None else told(data.goals)
+    if said is not None and (len(said.goals) > 1 or said.constraints):
+        reached = data.trials.dropna(subset=["best"])
+        return [n + 1 for n in reached["number"]], list(reached["best"])
     try:
         found = marks.measured(data)
     except NotYet:
         return [], []
     rows = [
-        {"state": "complete", "number": trial, f"value.{name}": value}
+        {"state": "complete", "number": int(trial), f"value.{name}": value}
         for trial, value in zip(found["trial"], found["value"], strict=True)
     ]
     return run_curve({**data.run, "metrics": {"goal": f"{direction} {name}"}}, rows)

@@ -105,12 +105,26 @@ def _compared(store: Store, ids: Sequence[str], every: int | None) -> None:
     runs = [load(store, run["run_id"], beliefs=False) for run in objects]
     methods = {(run["kind"], run["method"]) for run in objects}
     problems = {(run["kind"], run["problem"]) for run in objects}
-    counted = ((len(objects), "run"), (len(methods), "method"), (len(problems), "problem"))
-    st.caption(", ".join(f"{n} {what}{'' if n == 1 else 's'}" for n, what in counted))
-    _table(compare(objects))
+    seeds = {run["seed"] for run in objects}
+    counted = ((len(objects), "run"), (len(seeds), "seed"))
+    counted += ((len(methods), "method"), (len(problems), "problem"))
+    told = ", ".join(f"{n} {what}{'' if n == 1 else 's'}" for n, what in counted)
+    rows = _with_seeds(objects)
+    again = sum(row["runs"] - row["seeds"] for row in rows)
+    if again:
+        told += f"; {again} of the runs repeat a seed of their method and tell nothing new"
+    st.caption(told)
+    _table(rows)
     commanded(commands.compare(ids, store.url))
     comparing(runs, {row.run_id: row.spec for row in store.runs() if row.run_id in wanted})
     refreshed(every, None)
+
+
+def _with_seeds(objects: Sequence[Item]) -> list[dict[str, Any]]:
+    """The rows of `wald compare`, and how many different seeds stand behind each."""
+    seeds = {run["run_id"]: run["seed"] for run in objects}
+    rows = compare(objects)
+    return [row | {"seeds": len({seeds[name] for name in row["run_ids"]})} for row in rows]
 
 
 def _table(rows: Sequence[Item]) -> None:
@@ -120,6 +134,7 @@ def _table(rows: Sequence[Item]) -> None:
         "for a goal that is minimised it is minus the best value."
     )
     frame = pd.DataFrame(rows).drop(columns="run_ids")
+    frame.insert(list(frame.columns).index("runs") + 1, "seeds", frame.pop("seeds"))
     number = st.column_config.NumberColumn
     digits = {
         name: number(label, format="%.4g", help=told)
@@ -142,6 +157,7 @@ def _table(rows: Sequence[Item]) -> None:
             "problem": "Problem",
             "method": "Method",
             "runs": "Runs",
+            "seeds": number("Seeds", help="Different ones among the runs"),
             "steps": "Steps",
             **digits,
         },

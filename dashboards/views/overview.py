@@ -123,11 +123,13 @@ def _columns(ids: Sequence[str]) -> dict[str, Any]:
         "state": column.MultiselectColumn(
             "State", width=98, options=list(BADGES), color=list(BADGES.values())
         ),
-        "name": column.TextColumn("Run", width=124, help="Name, or id where it has none"),
-        "kind": column.TextColumn("Kind", width=60),
-        "problem": column.TextColumn("Problem", width=98),
-        "method": column.TextColumn("Method", width=82),
-        "seed": column.TextColumn("Seed", width=82, alignment="right"),
+        "name": column.TextColumn(
+            "Run", width=164, help="Name, or id where it has none; long ones lack their middle"
+        ),
+        "kind": column.TextColumn("Kind", width=56),
+        "problem": column.TextColumn("Problem", width=104),
+        "method": column.TextColumn("Method", width=92),
+        "seed": column.TextColumn("Seed", width=68, alignment="right"),
         "best": column.NumberColumn(
             "Best", width=74, format="%.3g", help="bo: best value, in the goal's units; rl: score"
         ),
@@ -135,10 +137,10 @@ def _columns(ids: Sequence[str]) -> dict[str, Any]:
             "Regret", width=70, format="%.3g", help="Against the known optimum; lower is better"
         ),
         "steps": column.TextColumn(
-            "Steps", width=86, help="Trials, rounds or environment steps, of the budget"
+            "Steps", width=78, help="Trials, rounds or environment steps, of the budget"
         ),
         "spark": column.LineChartColumn(
-            "Course", width=84, help="bo: best so far; bandit: regret; rl: return while training"
+            "Course", width=74, help="bo: best so far; bandit: regret; rl: return while training"
         ),
         "last": column.TextColumn(
             "Last sign", width=94, help="Running: age of the heartbeat; ended: since the end"

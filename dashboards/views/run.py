@@ -152,7 +152,8 @@ def _beliefs(store: Store, run_id: str, live: bool, waited: bool) -> None:
 @calm
 def _history(store: Store, run_id: str, live: bool, shown: str | None) -> None:
     mark: Mark | None = None if live else st.session_state.get("mark")
-    history(load(store, run_id, mark=mark, step=chosen_step()), last=links.last(shown))
+    data = load(store, run_id, mark=mark, step=chosen_step())
+    history(data, last=links.last(shown), live=live)
 
 
 show()

@@ -1,4 +1,4 @@
-"""Start new runs: fields from the published catalog, the exact command, one button."""
+"""Start runs or an experiment: fields from the published catalog, the exact command, one button."""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -10,9 +10,11 @@ from apps.spec import BUDGET_UNITS, DEFAULT_BUDGETS, DEVICES, KINDS, RunSpec, co
 from apps.store import RunRow, Store, UsageError
 from dashboards import commands, orders
 from dashboards.data import open_store
+from dashboards.ordering import experiment
 from dashboards.parts import VIEWS, badge, calm, commanded, url_value
 from dashboards.words import plain
 
+WHAT = ("runs", "experiment")
 KIND_NAMES = {"bo": "Bayesian optimisation", "bandit": "bandit", "rl": "reinforcement learning"}
 
 
@@ -35,6 +37,19 @@ def show() -> None:
     token = orders.token(url_value("form")) or orders.new_token()
     if url_value("form") != token:
         st.query_params["form"] = token
+    what = st.segmented_control(
+        "What",
+        WHAT,
+        default=WHAT[0],
+        required=True,
+        key="what",
+        bind="query-params",
+        label_visibility="collapsed",
+        help="An experiment: several methods on several problems, from the same initial points",
+    )
+    if what == WHAT[1]:
+        experiment(store, offered, token)
+        return
     left, right = st.columns([3, 2], gap="large")
     with left:
         fields = _fields(offered)

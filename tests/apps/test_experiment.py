@@ -153,6 +153,7 @@ def wait_for_trials(wald, process, store: str, wanted: int) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_killed_and_interrupted_it_goes_on_to_the_same_tables(wald, here):
     write_small(wald.folder)
     whole = here(store="whole.db")

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import types
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,9 +20,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from botorch.models.model import Model
+from botorch.posteriors import GPyTorchPosterior
+from gpytorch.distributions import MultivariateNormal
 
-from bo import ax_bridge
-from bo.contract import Goal, Trial
+from bo import ax_bridge, ax_surrogate
+from bo.contract import Trial
+from bo.goals import Goal
+from bo.methods import make_strategy
 from bo.space import (
     Parameters,
     Space,
@@ -33,7 +39,9 @@ from bo.space import (
     real,
 )
 from bo.strategies.ax import AxDefault, Options
-from surrogates.errors import CapabilityError, NotInstalledError
+from surrogates.catalog import SURROGATES
+from surrogates.errors import CapabilityError, NotInstalledError, UsageError
+from surrogates.gp.map import MapGP
 
 HOME = Path(__file__).resolve().parents[2]
 SOBOL = {"diagnostics": {"model": "Sobol"}}
@@ -115,14 +123,15 @@ STUDY = """
 import json, random, sys
 import torch
 torch.set_num_threads(1)
-from bo.contract import Goal, Trial
+from bo.contract import Trial
+from bo.goals import Goal
 from bo.space import Space, integer, real
-from bo.strategies.ax import AxDefault, Options
+from bo.methods import make_strategy
 assert "ax" not in sys.modules, "the module of the strategy loads Ax"
 space = Space({"x": real(0.0, 1.0), "k": integer(1, 40, log=True)})
 
-def run(points, budget):
-    strategy = AxDefault(space, Goal("loss", "minimize"), Options(), seed=7)
+def run(method, points, budget):
+    strategy = make_strategy(method, space, Goal("loss", "minimize"), {}, 7)
     models = []
     while len(points) < budget:
         values = [{"loss": (p["x"] - 0.3) ** 2 + p["k"] / 40} for p in points]
@@ -134,20 +143,24 @@ def run(points, budget):
 """
 
 
-def test_a_study_goes_on_bit_for_bit_in_a_new_process() -> None:
+@pytest.mark.parametrize("method", ["ax", pytest.param("ax:gp-map", marks=pytest.mark.slow)])
+def test_a_study_goes_on_bit_for_bit_in_a_new_process(method: str) -> None:
     script = STUDY + textwrap.dedent(
         """
         before = random.getstate()
-        points, models = run(json.loads(sys.argv[1]), 9)
+        points, models = run(sys.argv[2], json.loads(sys.argv[1]), 9)
         assert random.getstate() == before, "the global generator moved"
         sys.stdout.write(json.dumps([points, models]))
         """
     )
     here: dict[str, Any] = {}
     exec(STUDY.replace('assert "ax"', 'assert True or "ax"'), here)
-    points, models = here["run"]([], 9)
+    points, models = here["run"](method, [], 9)
+    warned = ["-W", "error"]
+    if method != "ax":  # GPyTorch is imported for the options of the surrogate, and says this
+        warned += ["-W", "ignore:`torch.jit.script` is deprecated:DeprecationWarning"]
     there = subprocess.run(
-        [sys.executable, "-W", "error", "-c", script, json.dumps(points[:6])],
+        [sys.executable, *warned, "-c", script, json.dumps(points[:6]), method],
         env={**os.environ, "PYTHONPATH": str(HOME)},
         capture_output=True,
         text=True,
@@ -197,6 +210,148 @@ def test_it_looks_elsewhere_after_a_failure() -> None:
     first = ask(PLANE, trials)[0][0]
     again = ask(PLANE, [*trials, Trial(6, first, "failed")], seed=1)[0][0]
     assert np.abs(PLANE.encode([first]) - PLANE.encode([again])).max() > 0.02
+
+
+class Slope(Model):
+    """A surrogate that is no GP: a straight line, and a width that grows with the distance."""
+
+    _is_ensemble = False
+
+    def __init__(self, X: torch.Tensor, Y: torch.Tensor) -> None:
+        super().__init__()
+        design = torch.cat([X, torch.ones_like(X[:, :1])], dim=1)
+        self.weights = torch.linalg.pinv(design) @ Y
+        self.centre, self.spread = X.mean(dim=0), Y.std()
+        self.diagnostics, self.state = {"seconds": 1e-9}, {}
+
+    @property
+    def num_outputs(self) -> int:
+        return 1
+
+    @property
+    def batch_shape(self) -> torch.Size:
+        return torch.Size([])
+
+    def posterior(self, X: torch.Tensor, *_: Any, **more: Any) -> Any:
+        mean = (X @ self.weights[:-1] + self.weights[-1]).squeeze(-1)
+        var = self.spread**2 * (0.1 + (X - self.centre).square().sum(dim=-1))
+        found = GPyTorchPosterior(MultivariateNormal(mean, torch.diag_embed(var)))
+        transform = more.get("posterior_transform")
+        return found if transform is None else transform(found)
+
+
+def fit_slope(X: torch.Tensor, Y: torch.Tensor, *_: Any, **__: Any) -> Slope:
+    """Its factory."""
+    return Slope(X, Y)
+
+
+@pytest.fixture
+def slope(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a surrogate of the catalog that is no GP."""
+    rows = (("slope", f"{__name__}:fit_slope", "surrogate", "joint", "A straight line"),)
+    for module in (ax_bridge, ax_surrogate):
+        monkeypatch.setattr(module, "SURROGATES", (*SURROGATES, *rows))
+    monkeypatch.setitem(sys.modules, __name__, sys.modules.get(__name__, _here()))
+    return "slope"
+
+
+def _here() -> Any:
+    made = types.ModuleType(__name__)
+    vars(made).update(globals())
+    return made
+
+
+def model_of(client: Any) -> Any:
+    """The BoTorch model that a client asked last."""
+    return client._generation_strategy.adapter.generator.surrogate.model
+
+
+def with_model(surrogate: str, space: Space, trials: Sequence[Trial], n: int = 1) -> Any:
+    """Points of `ax:<surrogate>`, past its initial design, and the strategy."""
+    made: Any = make_strategy(f"ax:{surrogate}", space, LOSS, {}, seed=1)
+    return made.ask(trials, n, state=None, generator=generator(0)), made
+
+
+def test_a_surrogate_of_the_catalog_is_the_model_of_ax(monkeypatch: pytest.MonkeyPatch) -> None:
+    clients: list[Any] = []
+    plain = ax_bridge.Client
+
+    def client(*given: Any, **more: Any) -> Any:
+        clients.append(plain(*given, **more))
+        return clients[-1]
+
+    monkeypatch.setattr(ax_bridge, "Client", client)
+    trials = log(MIXED, [3.0, 1.0, 2.0, 1.5, 0.5, "running", "failed", 0.7])
+    (points, state), _ = with_model("gp-map", MIXED, trials)
+    assert [MIXED.check(point) for point in points] == points
+    assert state == MODEL
+    model = model_of(clients[-1])
+    assert type(model).__name__ == "GpMapSurrogate"
+    assert isinstance(model.fitted, MapGP)
+    cells = [i for i, column in enumerate(model.inputs.columns) if column.kind == "category"]
+    assert len(cells) == 3, "the choice among three is one-hot to the surrogate"
+    assert (model.train_X[:, cells].sum(dim=1) == 1).all()
+    assert len(model.inputs.columns) == model.train_X.shape[1]
+    assert with_model("gp-map", MIXED, trials)[0][0] == points
+
+
+def test_the_kernel_that_is_asked_for_reaches_the_model_of_ax() -> None:
+    trials = log(PLANE, [0.2, 1.0, 0.5, 0.9, 0.4])
+    options = {"surrogate.kernel": "rbf"}
+    made: Any = make_strategy("ax:gp-map", PLANE, LOSS, options, seed=1)
+    assert made.model.model_options == {"options": {"kernel": "rbf", "max_iterations": 200}}
+    rbf, _ = made.ask(trials, 1, state=None, generator=generator(0))
+    assert rbf != with_model("gp-map", PLANE, trials)[0][0]
+
+
+def test_unknown_surrogates_and_options_are_refused_by_the_nearest_name() -> None:
+    with pytest.raises(UsageError, match="did you mean 'ax:gp-map'"):
+        make_strategy("ax:gp-mpa", PLANE, LOSS, {}, seed=1)
+    with pytest.raises(UsageError, match="did you mean 'gp-map'"):
+        ax_bridge.ax_model("gp-mpa")
+    with pytest.raises(UsageError, match="did you mean 'kernel'"):
+        ax_bridge.ax_model("gp-map", {"kernal": "rbf"})
+
+
+def test_no_two_surrogates_share_the_name_of_a_class() -> None:
+    names = [ax_surrogate.model_class(name).__name__ for name, *_ in SURROGATES]
+    assert len(set(names)) == len(names)
+    assert all(json.loads(json.dumps(ax_bridge.ax_model(n).model_options)) for n, *_ in SURROGATES)
+
+
+def filled(model: Any) -> Any:
+    """A user's own client with six trials, whose next point comes from a model."""
+    client = ax_bridge.Client(random_seed=3)
+    client.configure_experiment(
+        [
+            ax_bridge.RangeParameterConfig("x", (0.0, 2.0), "float"),
+            ax_bridge.ChoiceParameterConfig("kind", ["a", "b", "c"], "str", is_ordered=False),
+        ]
+    )
+    client.configure_optimization("-loss")
+    struct = ax_bridge.GenerationStrategyDispatchStruct(
+        method="custom", initialization_budget=0, initialize_with_center=False
+    )
+    client.set_generation_strategy(ax_bridge.choose_generation_strategy(struct, model))
+    for index, kind in enumerate("abcabc"):
+        number = client.attach_trial({"x": index / 3, "kind": kind})
+        client.complete_trial(number, raw_data={"loss": (index / 3 - 0.7) ** 2 + (kind == "a")})
+    return client
+
+
+@pytest.mark.filterwarnings("ignore")  # those of Ax's own calls, which are the user's here
+@pytest.mark.parametrize("name", ["gp-map", "slope"])
+def test_a_users_own_client_holds_a_surrogate_and_is_saved_and_loaded(
+    name: str, slope: str, tmp_path: Path
+) -> None:
+    client = filled(ax_bridge.ax_model(name))
+    client.save_to_json_file(str(tmp_path / "client.json"))
+    ((_, point),) = client.get_next_trials(1).items()
+    assert isinstance(model_of(client), ax_surrogate.model_class(name))
+    loaded = ax_bridge.Client.load_from_json_file(str(tmp_path / "client.json"))
+    ((_, again),) = loaded.get_next_trials(1).items()
+    assert isinstance(model_of(loaded), ax_surrogate.model_class(name))
+    assert set(again) == set(point) == {"x", "kind"}
 
 
 def test_failed_trials_do_not_use_up_the_initial_design() -> None:

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 import bo
-from bo.contract import Goal, Trial
+from bo.contract import Trial
+from bo.goals import Goal
 from bo.methods import make_strategy
 from bo.space import Parameters
 from surrogates.errors import UsageError
@@ -110,7 +111,7 @@ def test_a_text_says_what_python_would(text, true):
         ("a is b", "expected one of"),
         ("a.real <= 1", "is none of them"),
         ("[a][0] <= 1", "is none of them"),
-        ("(lambda: a)() <= 1", "is none of them"),
+        ("(lambda: a)() <= 1", "expected a condition"),
         ("__import__('os').system('true') == 0", "is none of them"),
         ("(" * 500 + "a" + ")" * 500 + " <= 1", "expected a condition"),
         ("-" * 200 + "a <= 1", "simpler"),
@@ -294,3 +295,12 @@ def test_ax_gives_an_allowed_point_for_one_that_is_not():
     assert _inequalities(space) == []
     reals = bo.Space({"a": bo.real(1, 3), "b": bo.real(0, 4)}, subject_to=["2 * a + b <= 7"])
     assert _inequalities(reals) == ["4.0 * p0 + 4.0 * p1 <= 5.0"]
+
+
+def test_keywords_of_python_are_names_to_a_user():
+    space = bo.Space(
+        {"lambda": bo.real(0, 1), "from": bo.real(0, 1)}, subject_to=["lambda + `from` <= 1"]
+    )
+    assert space.constraints[0].names == ("lambda", "from")
+    with pytest.raises(UsageError, match=r"lambda \+ `from` <= 1"):
+        space.check({"lambda": 0.9, "from": 0.9})

@@ -7,10 +7,11 @@ from botorch.acquisition import (
     LogExpectedImprovement,
     qLogExpectedImprovement,
 )
-from botorch.acquisition.analytic import _log_ei_helper
+from botorch.acquisition.analytic import LogConstrainedExpectedImprovement, _log_ei_helper
+from botorch.models import ModelListGP
 from botorch.sampling import SobolQMCNormalSampler
 
-from bo.acquisition.fused import FusedLogEI, log_h
+from bo.acquisition.fused import FusedLogEI, log_cdf, log_h
 from surrogates.gp import map as map_gp
 from surrogates.inputs import Inputs
 
@@ -43,16 +44,45 @@ def test_values_are_botorchs(model, points):
     assert torch.allclose(ours[near], theirs[near], atol=1e-3)
 
 
+@pytest.fixture(scope="module")
+def limits() -> list[map_gp.MapGP]:
+    X = torch.rand(15, 3, generator=torch.Generator().manual_seed(6), dtype=torch.float64)
+    outcomes = (X[:, :1] - 0.5, torch.sin(6 * X[:, 1:2]) + 0.2)
+    return [map_gp.fit(X, Y, inputs=Inputs.reals(3), options=map_gp.Options()) for Y in outcomes]
+
+
+@pytest.mark.parametrize("limited", [False, True])
 @pytest.mark.parametrize("pending", [None, [[0.3, 0.6, 0.4], [0.9, 0.1, 0.2]]])
-def test_the_gradient_is_that_of_the_values(model, points, pending):
+def test_the_gradient_is_that_of_the_values(model, limits, points, pending, limited):
     waiting = None if pending is None else torch.tensor(pending, dtype=torch.float64)
-    function = FusedLogEI(model, waiting, seed=0)
+    function = FusedLogEI(model, waiting, limits=limits if limited else [], seed=0)
     x = points.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(function(x).sum(), x)
     for row, told in zip(points[:8, 0].numpy(), gradient[:8, 0].numpy(), strict=True):
         for index, step in enumerate(1e-6 * np.eye(3)):
             above, below = function.values(np.stack([row + step, row - step]))
             assert told[index] == pytest.approx((above - below) / 2e-6, rel=1e-3, abs=1e-4)
+
+
+def test_limits_weigh_improvement_as_botorchs_constrained_one(model, limits, points):
+    function = FusedLogEI(model, None, limits=limits, seed=0)
+    theirs = LogConstrainedExpectedImprovement(
+        ModelListGP(model, *limits),
+        best_f=float(function.best[0]) * model.outcome_transform.stdvs.item()
+        + model.outcome_transform.means.item(),
+        objective_index=0,
+        constraints={1: (0.0, None), 2: (0.0, None)},
+    )(points).detach()
+    near = theirs > theirs.max() - 30
+    assert torch.allclose(function(points)[near], theirs[near], atol=1e-3)
+
+
+@pytest.mark.parametrize("z", [-1000, -300, -50, -30.5, -29.5, -10, -1.5, -0.9, 0, 0.5, 3, 8])
+def test_log_cdf_and_its_slope_for_any_z(z):
+    at = torch.tensor([float(z)], dtype=torch.float64, requires_grad=True)
+    told = torch.special.log_ndtr(at)
+    (slope,) = torch.autograd.grad(told, at)
+    assert log_cdf(float(z)) == pytest.approx((told.item(), slope.item()), rel=1e-7, abs=1e-12)
 
 
 def test_climbing_ends_no_lower_and_moves_the_free_columns_only(model, points):

@@ -81,9 +81,21 @@ def test_a_study_that_optuna_made_gets_the_space_of_its_trials():
     assert study.ask()[0].number == 4
 
 
+def test_several_goals_travel_both_ways():
+    study = bo.Study({"x": bo.real(0, 1)}, "minimize a, maximize b", subject_to="c <= 1", seed=1)
+    study.run(lambda p: {"a": p["x"], "b": (p["x"], 0.1), "c": 0.5}, 5, callback=lambda t: None)
+    theirs = study.to_optuna()
+    assert [d.name for d in theirs.directions] == ["MINIMIZE", "MAXIMIZE"]
+    back = bo.from_optuna(theirs, "back")
+    assert str(back.goals) == str(study.goals)
+    assert [(t.values, t.sems) for t in back.trials] == [(t.values, t.sems) for t in study.trials]
+    assert {t.number for t in theirs.best_trials} == {t.number for t in study.front()}
+    other = optuna.create_study(directions=["minimize", "maximize"])
+    other.optimize(lambda t: (t.suggest_float("x", 0, 1), 2.0), n_trials=2)
+    assert str(bo.from_optuna(other).goals) == "minimize value0, maximize value1"
+
+
 def test_what_optuna_can_say_and_we_cannot_is_refused(tmp_path):
-    with pytest.raises(UsageError, match="of one objective, got 2"):
-        bo.from_optuna(optuna.create_study(directions=["minimize", "maximize"]))
     with pytest.raises(UsageError, match="with trials, got none"):
         bo.from_optuna(optuna.create_study())
     moving = optuna.create_study()

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-from bo.contract import Goal, Strategy, Trial
+from bo.contract import Strategy, Trial
+from bo.goals import Goal
 from bo.methods import make_strategy
 from bo.space import Parameters, Space, boolean, choice, fixed, integer, ordinal, real
 from bo.study import Study
@@ -62,7 +63,13 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-@pytest.fixture(params=list(OPTIONS))
+SLOW = ("smac", "nevergrad")
+"""Seconds an ask: the default run asks them in the contract suite alone."""
+
+
+@pytest.fixture(
+    params=[pytest.param(m, marks=pytest.mark.slow if m in SLOW else ()) for m in OPTIONS]
+)
 def method(request: pytest.FixtureRequest) -> str:
     """A method whose package is installed."""
     with warnings.catch_warnings():

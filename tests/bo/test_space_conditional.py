@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 
 import bo
 from bo import metrics
-from bo.contract import Goal, Trial
+from bo.contract import Trial
+from bo.goals import Goal
 from bo.methods import make_strategy
 from surrogates.errors import CapabilityError, UsageError
 from surrogates.seeds import derive_seed

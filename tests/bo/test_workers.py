@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from bo.contract import Goal
+from bo.goals import Goal
 from bo.workers import (
     EvaluationTimeout,
     InProcess,

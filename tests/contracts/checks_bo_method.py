@@ -11,11 +11,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
-from bo.contract import Goal, Strategy, Trial, TrialState
-from bo.methods import MODEL_BASED, make_strategy
+from bo.contract import Strategy, Trial, TrialState
+from bo.goals import Goal, Goals
+from bo.methods import WITH_SURROGATE, fitting, make_strategy
 from bo.space import Parameters, Space, boolean, choice, fixed, integer, ordinal, real
+from surrogates.errors import UsageError
 from surrogates.registry import Row
 from surrogates.seeds import derive_seed
 from tests.contracts.common import SEED, kept, no_global_draws
@@ -51,11 +54,11 @@ DESIGN = 16
 """Complete trials after which the initial design of every method is over."""
 
 
-def strategy(row: Row, space: Space, goal: Goal = GOAL, *, seed: int = SEED) -> Strategy:
+def strategy(row: Row, space: Space, goal: Goal | Goals = GOAL, *, seed: int = SEED) -> Strategy:
     """The method in a space, with reduced options where it has some."""
-    if row.factory == MODEL_BASED:
+    if row.factory in WITH_SURROGATE:
         return make_strategy(row.name, space, goal, REDUCED.get(row.name, {}), seed)
-    return row.load()(space, goal, options_of(row), seed)
+    return row.load()(space, fitting(row, Goals.of(goal)), options_of(row), seed)
 
 
 def ask(
@@ -237,6 +240,34 @@ def check_a_finite_space_that_is_used_up_still_gives_points(row: Row) -> None:
     trials = [Trial(i, p, "complete", values={"loss": i / 7}) for i, p in enumerate(every * 2)]
     (point,), _ = ask(strategy(row, space), trials)
     assert space.check(point) == point
+
+
+def check_several_goals_and_constraints_are_taken_or_refused(row: Row) -> None:
+    goals = Goals.parse("minimize loss, maximize gain subject to heat <= 0.5")
+    if "goals" not in row.capabilities:
+        with pytest.raises(UsageError, match="expected one goal"):
+            strategy(row, MIXED, goals)
+        alone = Goals.parse("minimize loss subject to heat <= 0.5")
+        if "constraints" not in row.capabilities:
+            with pytest.raises(UsageError, match="no outcome constraints"):
+                strategy(row, MIXED, alone)
+            return
+        goals = alone
+    columns = MIXED.encode(points_of(MIXED, DESIGN + 1))
+    trials = [
+        dataclasses.replace(
+            trial,
+            values={
+                **trial.values,
+                "gain": float(1 - ((row_of - 0.6) ** 2).sum()),
+                "heat": float(row_of.mean()),
+            },
+        )
+        if trial.state == "complete"
+        else trial
+        for trial, row_of in zip(log_of(MIXED, failed=1), columns, strict=True)
+    ]
+    assert_new(MIXED, trials, ask(strategy(row, MIXED, goals), trials, 2)[0], 2)
 
 
 def check_maximising_mirrors_minimising(row: Row) -> None:

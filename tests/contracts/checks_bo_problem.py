@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 import torch
 
-from bo.contract import Goal, Problem
+from bo import metrics
+from bo.contract import Problem, Trial
+from bo.goals import Goals
 from bo.space import Parameters, Space
 from surrogates.errors import WaldError
 from surrogates.registry import Row
@@ -42,14 +44,19 @@ def outcome(made: Problem, point: Parameters, seed: int = 0) -> dict[str, float]
         found = made.evaluate(point, seed=seed)
     except WaldError as error:
         return str(error)
-    values = found if isinstance(found, Mapping) else {made.goal.name: found}
-    return {name: float(value) for name, value in values.items()}
+    values = found if isinstance(found, Mapping) else {made.goals.only.name: found}
+    return {
+        name: float(value[0] if isinstance(value, tuple) else value)
+        for name, value in values.items()
+    }
 
 
 def check_it_says_what_it_is(row: Row, name: str) -> None:
     made = problem(row, name)
     assert made.name == name
-    assert Goal.parse(str(made.goal)) == made.goal
+    assert Goals.parse(str(made.goals)) == made.goals
+    assert ("goals" in row.capabilities) == made.goals.several
+    assert ("constraints" in row.capabilities) == bool(made.goals.constraints)
     assert made.note is None or (made.note and "\n" not in made.note)
     assert ("pool" in row.capabilities) == (made.space.candidates is not None)
     if "optimum" in row.capabilities:
@@ -88,7 +95,7 @@ def check_evaluations_are_finite_or_named_failures(row: Row, name: str) -> None:
         if isinstance(found, str):
             assert found
             continue
-        assert made.goal.name in found
+        assert set(made.goals.outcomes) <= set(found)
         assert all(math.isfinite(value) for value in found.values()), found
 
 
@@ -112,8 +119,33 @@ def check_optimum_is_not_beaten(row: Row, name: str) -> None:
     made = problem(row, name)
     if made.optimum is None:
         pytest.skip("no optimum is known")
-    found = [outcome(made, point) for point in some_points(made.space, 50)]
-    values = [made.goal.sign * o[made.goal.name] for o in found if not isinstance(o, str)]
-    assert values
-    best = made.goal.sign * made.optimum
-    assert max(values) <= best + 1e-9 * max(1.0, abs(best))
+    points = some_points(made.space, 50)
+    found = [outcome(made, point) for point in points]
+    trials = [
+        Trial(number, point, "complete", values)
+        for number, (point, values) in enumerate(zip(points, found, strict=True))
+        if not isinstance(values, str)
+    ]
+    assert trials
+    value = metrics.best_value(trials, made.goals)
+    if value is None:
+        assert made.goals.constraints, "no value, though every point counts"
+        return
+    best = made.goals.measure.sign * made.optimum
+    assert made.goals.measure.sign * value <= best + 1e-9 * max(1.0, abs(best))
+    told = metrics.simple_regret(value, made.optimum, made.goals)
+    assert told is not None
+    assert told >= 0
+
+
+def check_points_count_where_all_constraints_hold(row: Row, name: str) -> None:
+    made = problem(row, name)
+    if not made.goals.constraints:
+        pytest.skip("no outcome constraints")
+    for point in some_points(made.space, 20):
+        values = outcome(made, point)
+        if isinstance(values, str):
+            continue
+        slacks = [limit.slack(values) for limit in made.goals.constraints]
+        counts = metrics.front([Trial(0, point, "complete", values)], made.goals)
+        assert bool(counts) == all(slack >= 0 for slack in slacks)

@@ -14,6 +14,7 @@ import torch
 from botorch.acquisition import LogExpectedImprovement, qLogExpectedImprovement
 from botorch.exceptions import InputDataWarning
 from botorch.models.model import Model
+from botorch.posteriors.fully_bayesian import GaussianMixturePosterior
 from botorch.sampling import SobolQMCNormalSampler
 from botorch.sampling.get_sampler import get_sampler
 from linear_operator.utils.warnings import NumericalWarning
@@ -65,8 +66,15 @@ def fitted(
 def predicted(model: Model, X: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and variance at X (..., q, d), one point at a time: every method can do that."""
     with torch.no_grad():
-        posterior: Any = model.posterior(X.unsqueeze(-2))
-        return posterior.mean.squeeze(-2), posterior.variance.squeeze(-2)
+        mean, variance = moments(model.posterior(X.unsqueeze(-2)))
+        return mean.squeeze(-2), variance.squeeze(-2)
+
+
+def moments(posterior: Any) -> tuple[Tensor, Tensor]:
+    """Mean and variance (..., q, m), of a mixture those of the whole."""
+    if isinstance(posterior, GaussianMixturePosterior):
+        return posterior.mixture_mean, posterior.mixture_variance
+    return posterior.mean, posterior.variance
 
 
 def draws(posterior: Any, s: int = 64) -> Tensor:
@@ -88,7 +96,7 @@ def check_fit_returns_a_botorch_model_in_evaluation_mode(row: Row, device: torch
     assert isinstance(model, Model)
     assert not model.training
     assert model.num_outputs == 1
-    assert model.batch_shape == torch.Size([])
+    assert len(model.batch_shape) == ("mixture" in row.capabilities)
 
 
 def check_posterior_has_the_shape_of_X(row: Row, device: torch.device) -> None:
@@ -97,9 +105,11 @@ def check_posterior_has_the_shape_of_X(row: Row, device: torch.device) -> None:
         for batch, q in itertools.product(BATCHES, (1, 4) if "joint" in row.capabilities else (1,)):
             X = uniform(*batch, q, 2, use="shapes", device=device)
             posterior = model.posterior(X)
-            assert posterior.mean.shape == (*batch, q, m)
-            assert posterior.variance.shape == (*batch, q, m)
-            assert draws(posterior, 5).shape == (5, *batch, q, m)
+            mean, variance = moments(posterior)
+            assert mean.shape == variance.shape == (*batch, q, m)
+            assert posterior.mean.shape == (*batch, *model.batch_shape, q, m)
+            assert posterior.variance.shape == posterior.mean.shape
+            assert draws(posterior, 5).shape == (5, *posterior.mean.shape)
             assert torch.isfinite(posterior.mean).all()
             assert (posterior.variance > 0).all()
 
@@ -242,8 +252,9 @@ def check_equal_points_have_equal_draws(row: Row, device: torch.device) -> None:
         found = draws(posterior)
     std = posterior.variance.sqrt()
     assert (found.std(0) > 0.3 * std).all(), "draws must vary as much as the posterior says"
-    assert (found[:, 0] - found[:, 2]).abs().max() < 0.05 * std.max()
-    torch.testing.assert_close(predicted(model, X)[1], posterior.variance, rtol=1e-3, atol=1e-4)
+    assert (found[..., 0, :] - found[..., 2, :]).abs().max() < 0.05 * std.max()
+    variance = moments(posterior)[1]
+    torch.testing.assert_close(predicted(model, X)[1], variance, rtol=1e-3, atol=1e-4)
 
 
 def check_draws_at_neighbours_go_together(row: Row, device: torch.device) -> None:
@@ -252,7 +263,7 @@ def check_draws_at_neighbours_go_together(row: Row, device: torch.device) -> Non
     X = torch.tensor([[0.9, 0.1], [0.901, 0.1]], device=device, dtype=torch.float64)
     with torch.no_grad():
         found = draws(model.posterior(X), 256).squeeze(-1)
-    assert float(torch.corrcoef(found.T)[0, 1]) > 0.8
+    assert float(torch.corrcoef(found.flatten(0, -2).T)[0, 1]) > 0.8
 
 
 def check_without_joint_two_points_at_once_are_refused(row: Row, device: torch.device) -> None:

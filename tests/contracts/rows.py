@@ -35,11 +35,19 @@ KINDS = {
 
 _DATA_SETS = ("australian", "car", "phoneme", "segment")
 _QUICK = ("knn-diabetes", "svm-rbf-diabetes", "dt-diabetes", "lasso-diabetes", "linear-diabetes")
-_SURROGATE = {"joint", "gradients", "fantasies", "categorical", "multi-output", "paths"}
+_SURROGATE = {
+    "joint",
+    "gradients",
+    "fantasies",
+    "categorical",
+    "multi-output",
+    "paths",
+    "mixture",
+}
 CAPABILITIES = {
     "surrogate": _SURROGATE,
-    "bo-method": {"pending", "pool"} | _SURROGATE,
-    "bo-problem": {"optimum", "pool", "noisy", "data"},
+    "bo-method": {"pending", "pool", "goals", "constraints"} | _SURROGATE,
+    "bo-problem": {"optimum", "pool", "noisy", "data", "goals", "constraints", "fidelity"},
     "bandit-method": {"disjoint", "shared", "context", "binary-only"},
     "bandit-problem": {"binary", "context"},
     "rl-method": set[str](),
@@ -49,6 +57,12 @@ CAPABILITIES = {
 
 REDUCED: dict[str, dict[str, Any]] = {
     "bo.strategies.peers.smac:SMAC": {"challengers": 100, "budget": 20},
+    "surrogates.gp.saas:fit": {
+        "num_samples": 64,
+        "warmup_steps": 64,
+        "thinning": 8,
+        "max_tree_depth": 5,
+    },
     "bo.problems.tuning:problem": {"rows": 150},
     "bo.problems.lunar_lander:problem": {"episodes": 2},
     "rl.agents.dqn:agent": {"start": 32, "batch": 8, "replay": 64, "width": 16},
@@ -59,12 +73,15 @@ REDUCED: dict[str, dict[str, Any]] = {
 
 SLOW = {
     "hebo",
+    "penicillin",
+    "saas",
+    *(f"ax:{name}" for name, *_ in SURROGATES),
     "blackbox/hpolib-slice",
     *(f"blackbox/hpobench-{d}" for d in _DATA_SETS),
     *(name for name in estimators.NAMES if not name.endswith("-wine") and name not in _QUICK),
 }
-"""Rows that take seconds to load, ask or evaluate (tables of 30,000 rows and more, digits, HEBO),
-or that are much like others; checked with `-m slow`."""
+"""Rows that take seconds to load, ask or evaluate (tables of 30,000 rows and more, digits, HEBO,
+chains that JAX compiles), or that are much like others; checked with `-m slow`."""
 
 EXAMPLES = {
     "coco/bbob-f<k>-d<d>-i<i>": ("coco/bbob-f8-d2-i1", "cocoex"),

@@ -18,7 +18,8 @@ from apps.events import Event
 from apps.publish import offered
 from apps.spec import RunSpec
 from apps.store import Store
-from bo.contract import Goal, Problem
+from bo.contract import Problem
+from bo.goals import Goal
 from bo.space import Space
 
 UNICODE = "Größe 試行 <b>*x*</b> $1$ `y` 🙂"

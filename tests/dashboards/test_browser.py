@@ -115,6 +115,7 @@ def test_a_finished_run_shows_what_the_command_line_shows(look, store):
     page = look(f"run?run={run['run_id']}")
     wait_for(lambda: charts(page) >= 4, "charts")
     best = run["best"]["values"]["value"]
+    wait_for(lambda: metric(page, "Best value"), "the best value")
     assert float((metric(page, "Best value") or "").replace(",", "")) == pytest.approx(
         best, rel=5e-3
     )
@@ -151,7 +152,7 @@ def test_overview_leads_to_run_and_compare(look):
     wait_for(lambda: charts(page) >= 1, "the run")
 
 
-@pytest.mark.parametrize("path", ["overview", "run", "compare", "start", "health"])
+@pytest.mark.parametrize("path", ["overview", "run", "compare", "experiments", "start", "health"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_page_opens_in_both_themes_and_in_both_widths(look, path, scheme):
     page = look(path, color_scheme=scheme)

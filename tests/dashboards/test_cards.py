@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ from dashboards.cards import (
     best_so_far,
     calibration,
     differences,
+    experiment_curves,
+    experiment_table,
     failures,
     final,
     importance,
@@ -33,13 +35,17 @@ from dashboards.cards import (
     parallel,
     parameters,
     pulls,
+    ranks,
     regret,
     returns,
+    standing,
+    timeline,
 )
 from dashboards.cards.card import Card, NotYet, panels, printable
 from dashboards.cards.picture import beside, layer, whole
 from dashboards.data import RunData
 from dashboards.thin import POINTS
+from tests.dashboards.experimental import by_hand
 
 # Names that a path of Vega, markdown, HTML or a tooltip would take for something else.
 AWKWARD = ["a.b[0]", "x:y", "<b>", "image", "größe `x` $y$", 'it\'s "q" \\']
@@ -201,6 +207,24 @@ def rl(count: int) -> RunData:
     return RunData(run, None, {}, pd.DataFrame(), pd.DataFrame(steps), [], None, None)
 
 
+def sure() -> dict[str, Any]:
+    """A belief with intervals of importance."""
+    told = belief()
+    return told | {"importance_intervals": {"x0": [0.2, 0.6, 0.9], "x1": [0.1, 0.4, 0.8]}}
+
+
+def timed(times: Sequence[tuple[float, float | None]]) -> RunData:
+    """A run whose trials began and ended then, in seconds after some time; None runs."""
+    data = bo([1.0] * len(times))
+    frame = data.trials.assign(
+        started=[1e9 + start for start, _ in times],
+        seconds=[np.nan if end is None else end - start for start, end in times],
+        state=["running" if end is None else "complete" for _, end in times],
+    )
+    return dataclasses.replace(data, trials=frame)
+
+
+NO_DIRECTION = ("failures", "pulls", "lengths", "timeline", "standing")
 SOME = [3.0, None, 2.0, 5.0, 1.0]
 FULL: dict[str, Callable[[], Card]] = {
     "best so far": lambda: best_so_far.card(bo(SOME, optimum=0.5)),
@@ -229,6 +253,14 @@ FULL: dict[str, Callable[[], Card]] = {
     "bands of bandits": lambda: bands.card([bandit([50, 100]), bandit([50, 100])]),
     "final": lambda: final.card([bo(SOME), bo([4.0, 2.0], seed=2), bo(SOME, method="random")]),
     "parallel": lambda: parallel.card([bo(SOME)]),
+    "importance with intervals": lambda: importance.card(bo(SOME, posterior=sure())),
+    "timeline": lambda: timeline.card(timed([(0, 2), (1, 3), (2.5, None)]), now=5.0),
+    "timeline of one": lambda: timeline.card(timed([(0, 2)])),
+    "ranks": lambda: ranks.card(by_hand()),
+    "ranks at one budget": lambda: ranks.card(by_hand(budgets=(5,))),
+    "ranks of many": lambda: ranks.card(by_hand(methods=12)),
+    "standing": lambda: standing.card(by_hand(), 20),
+    "experiment curves": lambda: experiment_curves.card(by_hand(), "x:y [<b>]"),
 }
 
 
@@ -314,9 +346,7 @@ def test_both_axes_have_titles_or_names(full: Card) -> None:
     assert not any(title.startswith(("p.", "value:")) for title in titles)
 
 
-@pytest.mark.parametrize(
-    "name", [n for n in FULL if n not in ("failures", "pulls", "pulls of many", "lengths")]
-)
+@pytest.mark.parametrize("name", [n for n in FULL if not n.startswith(NO_DIRECTION)])
 def test_an_axis_tells_which_way_is_better(name: str) -> None:
     spec = specification(FULL[name]())
     told = json.dumps(axis_titles(spec)) + json.dumps(spec_titles(spec))
@@ -934,3 +964,94 @@ def test_layers_that_share_their_data_send_it_once() -> None:
     assert [view["data"]["name"] for view in spec["layer"]] == ["data-0", "data-0"]
     assert spec["datasets"] == {"data-0": [{"x": 1.0, "y": 2.0}, {"x": None, "y": None}]}
     assert spec["height"] == 90
+
+
+def test_a_timeline_has_a_lane_for_each_evaluation_in_flight() -> None:
+    card = timeline.card(timed([(0, 3), (1, 2), (2, 4), (2.5, None)]), now=1e9 + 10)
+    assert card.data["lane"].to_list() == [1, 2, 2, 3]
+    assert card.data["end"].to_list() == [1e9 + 3, 1e9 + 2, 1e9 + 4, 1e9 + 10]
+    assert card.data["state"].to_list() == ["complete"] * 3 + ["running"]
+    assert "end at now" in card.reading
+    still = timeline.card(timed([(0, 3), (2.5, None)]))
+    assert still.data["state"].to_list() == ["complete", "left open"]
+    assert still.data["end"].max() == 1e9 + 3
+
+
+def test_long_pauses_of_a_timeline_are_cut_out_and_said() -> None:
+    seconds = [(i, i + 1) for i in range(20)] + [(90_000 + i, 90_001 + i) for i in range(20)]
+    card = timeline.card(timed([(float(a), float(b)) for a, b in seconds]))
+    spec = specification(card)
+    ends = [row["to"] for rows in drawn(spec) for row in rows if "to" in row]
+    assert max(ends) == pytest.approx(40.0)
+    assert "Dashed: a pause" in card.reading
+    cuts = [row for rows in drawn(spec) for row in rows if "pause" in row]
+    assert [(cut["at"], cut["pause"]) for cut in cuts] == [(20.0, "25 h")]
+    assert "pause" not in timeline.card(timed([(0, 1), (1.1, 2)])).reading
+
+
+def test_hundreds_of_trials_fit_a_timeline() -> None:
+    many = [(i / 4, i / 4 + 5.0) for i in range(3_000)]
+    card = timeline.card(timed(many))
+    assert len(card.data) == timeline.MOST
+    assert card.data["trial"].max() == 2_999
+    assert card.data["lane"].max() == 20
+    assert "last 2,000 of 3,000" in card.reading
+    assert specification(card)["height"] <= timeline.MOST_HEIGHT
+
+
+def test_importance_has_intervals_where_the_belief_has() -> None:
+    card = importance.card(bo(SOME, posterior=sure()))
+    assert card.data[["low", "share", "high"]].to_numpy().tolist() == [
+        [0.2, 0.6, 0.9],
+        [0.1, 0.4, 0.8],
+    ]
+    assert "95 % interval" in card.reading
+    without = importance.card(bo(SOME, posterior=belief()))
+    assert "no joint posterior" in without.reading
+    assert "low" not in without.data
+
+
+def test_ranks_have_a_panel_per_budget_and_the_best_at_the_largest_on_top() -> None:
+    card = ranks.card(by_hand())
+    spec = specification(card)
+    assert len(spec["concat"]) == 2
+    assert [y["sort"][0] for y in encoded(spec, "y")] == ["gp-map"] * 4
+    colours = encoded(spec, "color")[0]["scale"]
+    told = dict(zip(colours["domain"], colours["range"], strict=True))
+    assert told == {name: style("bo", name).colour for name in ("gp-map", "sobol", "random")}
+
+
+def test_standing_counts_as_the_results_do() -> None:
+    card = standing.card(by_hand(), 10)
+    assert card.data["standing"].to_list() == ["best", "close", "worse"] * 2
+    assert "fewer than" not in card.reading
+    assert "fewer than 6 seeds" in standing.card(by_hand(seeds=3), 10).reading
+
+
+def test_a_regret_of_nothing_has_its_place_on_a_log_scale() -> None:
+    card = experiment_curves.card(by_hand(), "branin")
+    assert card.data["low"].min() == experiment_curves.SMALLEST
+    assert encoded(specification(card), "y")[0]["scale"]["type"] == "log"
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda e: ranks.card(e), "Ranks need"),
+        (lambda e: standing.card(e, 10), "Tests need"),
+        (lambda e: experiment_curves.card(e, "branin"), "has a result"),
+        (lambda e: experiment_table.card(e), "smallest budget"),
+        (lambda e: experiment_table.tests(e, "branin"), "Tests need"),
+    ],
+)
+def test_an_experiment_that_has_found_nothing_says_so(make: Callable[..., Card], told: str) -> None:
+    with pytest.raises(NotYet, match=told):
+        make(dataclasses.replace(by_hand(), results=None))
+
+
+def test_tables_of_an_experiment_have_the_rows_of_the_command() -> None:
+    made = by_hand()
+    assert made.results is not None
+    assert len(experiment_table.card(made).data) == len(made.results["table"])
+    assert len(experiment_table.card(made, "branin").data) == len(made.results["table"]) / 2
+    assert len(experiment_table.tests(made, "branin").data) == len(made.results["tests"]) / 2

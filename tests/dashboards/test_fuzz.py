@@ -180,8 +180,10 @@ KEYS = {
     "overview": ["kinds", "states", "find", "top"],
     "run": ["run", "live", "range", "step", "along", "show", "log-y", "over"],
     "compare": ["runs", "group", "show", "log-y"],
-    "start": ["kind", "bo.problem", "bo.method", "bo.budget", "seeds", "seed", "d", "form", "name"],
+    "start": ["kind", "bo.problem", "bo.method", "bo.budget", "seeds", "seed", "d", "form", "name"]
+    + ["what", "bo.problems", "bo.methods", "bo.budgets", "experiment-name", "workers"],
     "health": ["x"],
+    "experiments": ["experiment", "on"],
 }
 
 

@@ -18,7 +18,7 @@ from dashboards.words import ago, duration, exact, number, plain
 from tests.dashboards import awkward
 from tests.dashboards.opening import Open, opener, words
 
-VIEWS = ("overview", "run", "compare", "start", "health")
+VIEWS = ("overview", "run", "compare", "experiments", "start", "health")
 EVERY = (*awkward.AWKWARD, *awkward.ORDINARY)
 
 
@@ -62,7 +62,7 @@ def test_overview_lists_every_run_with_its_numbers(page: Open, store: Store):
     at = page("overview")
     assert not at.exception
     shown = at.dataframe[0].value
-    objects = {run["name"]: run for run in all_objects(store)}
+    objects = {listing.fit(run["name"], listing.NAME): run for run in all_objects(store)}
     assert set(shown["name"]) == set(objects)
     for _, row in shown.iterrows():
         run = objects[row["name"]]
@@ -91,10 +91,16 @@ def test_filters_of_the_overview_come_from_the_url(page: Open):
     at = page("overview", kinds=["rl", "bandit"])
     assert set(at.dataframe[0].value["kind"]) == {"rl", "bandit"}
     at = page("overview", find="größe")
-    assert list(at.dataframe[0].value["name"]) == [awkward.UNICODE]
+    assert list(at.dataframe[0].value["name"]) == [listing.fit(awkward.UNICODE, listing.NAME)]
     at = page("overview", find="no such run")
     assert not at.dataframe
     assert "clear one" in words(at)
+
+
+def test_long_names_lose_their_middle():
+    assert listing.fit("short", 8) == "short"
+    assert listing.fit("peers/branin/gp-map/13", 12) == "peers…map/13"
+    assert len(listing.fit("x" * 50, 22)) == 22
 
 
 def test_top_keeps_the_best_of_each_problem_and_what_goes_on():

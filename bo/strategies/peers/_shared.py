@@ -19,7 +19,8 @@ import numpy as np
 import torch
 from torch import Generator
 
-from bo.contract import Goal, Trial
+from bo.contract import Trial
+from bo.goals import Goal
 from bo.space import Parameter, Parameters, Space
 from bo.strategies.ax import _unseen
 from bo.strategies.unseen import nearest_unseen, unseen_indices

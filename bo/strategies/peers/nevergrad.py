@@ -24,7 +24,8 @@ from typing import Any
 import numpy as np
 from torch import Generator
 
-from bo.contract import Goal, Trial
+from bo.contract import Trial
+from bo.goals import Goal
 from bo.metrics import incumbent
 from bo.space import Parameter, Parameters, Space, Value
 from bo.strategies.peers._shared import (

@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from torch import Generator
 
-from bo.contract import Goal, Trial
+from bo.contract import Trial
+from bo.goals import Goal
 from bo.space import Parameters, Space
 from bo.strategies.peers._optuna import suggest
 from bo.strategies.peers._shared import package, pool_note, quiet, seed_from

@@ -21,7 +21,8 @@ from typing import Any
 
 from torch import Generator
 
-from bo.contract import Goal, Trial
+from bo.contract import Trial
+from bo.goals import Goal
 from bo.space import Parameter, Parameters, Space, Value
 from bo.strategies.peers._shared import (
     global_draws,

@@ -22,8 +22,8 @@ def test_sphere_reaches_its_final_target() -> None:
     made = problem("coco/bbob-f1-d2-i1", Options())
     assert made.optimum is None
 
-    def outcome(x: Any) -> dict[str, float]:
-        found = made.evaluate({"x0": float(x[0]), "x1": float(x[1])}, seed=0)
+    def outcome(x: Any) -> dict[str, Any]:
+        found: Any = made.evaluate({"x0": float(x[0]), "x1": float(x[1])}, seed=0)
         assert isinstance(found, dict)
         return found
 

@@ -45,7 +45,7 @@ def test_published_optimum(name: str) -> None:
     optimum, places = PUBLISHED[name]
     made = problem(name, Options())
     assert made.optimum == pytest.approx(optimum, abs=5e-6)
-    assert made.goal.direction == "minimize"
+    assert made.goals.only.direction == "minimize"
     for place in places:
         assert value(name, list(place)) == pytest.approx(optimum, abs=2e-5)
 

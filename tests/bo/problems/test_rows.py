@@ -6,7 +6,16 @@ import sys
 import pytest
 
 from bo.catalog import PROBLEMS
-from bo.problems import collection, estimators, greed, synthetic, tuning
+from bo.problems import (
+    collection,
+    constrained,
+    estimators,
+    fidelities,
+    greed,
+    several_goals,
+    synthetic,
+    tuning,
+)
 from surrogates.registry import Row, find, rows
 
 ROWS = rows(PROBLEMS)
@@ -17,12 +26,19 @@ def test_row_loads(row: Row) -> None:
     assert callable(row.load())
     row.options()()
     assert row.help
-    assert row.capabilities <= {"optimum", "pool", "noisy", "data"}
+    known = {"optimum", "pool", "noisy", "data", "goals", "constraints", "fidelity"}
+    assert row.capabilities <= known
 
 
 def test_every_member_of_a_family_has_its_row() -> None:
     names = {row.name for row in ROWS}
-    functions = {n + ("<d>" if f.allowed else "") for n, f in synthetic.FUNCTIONS.items()}
+    from_botorch = {
+        **synthetic.FUNCTIONS,
+        **constrained.FUNCTIONS,
+        **several_goals.FUNCTIONS,
+        **fidelities.FUNCTIONS,
+    }
+    functions = {n + ("<d>" if f.allowed else "") for n, f in from_botorch.items()}
     functions |= {n + ("<d>" if f.least else "") for n, f in greed.FUNCTIONS.items()}
     models = {*tuning.NAMES, *estimators.NAMES}
     tables = {f"blackbox/{name}" for name in collection.TABLES}
@@ -36,6 +52,8 @@ def test_every_member_of_a_family_has_its_row() -> None:
         ("ackleymixed53", "ackleymixed<d>"),
         ("cosine8", "cosine8"),
         ("logrosenbrock10", "logrosenbrock<d>"),
+        ("dtlz2-12", "dtlz2-<d>"),
+        ("constrainedhartmannsmooth6", "constrainedhartmannsmooth<d>"),
         ("coco/bbob-f8-d2-i1", "coco/bbob-f<k>-d<d>-i<i>"),
         ("coco/bbob-mixint-f8-d5-i10", "coco/bbob-mixint-f<k>-d<d>-i<i>"),
         ("mlp-sgd-wine", "mlp-sgd-wine"),

@@ -54,7 +54,7 @@ def test_no_point_beats_the_optimum(name: str) -> None:
     for point in made.space.from_uniforms(uniforms):
         found = made.evaluate(point, seed=0)
         assert isinstance(found, float)
-        assert made.goal.sign * (found - made.optimum) <= 1e-9
+        assert made.goals.only.sign * (found - made.optimum) <= 1e-9
 
 
 def test_hartmann6() -> None:
@@ -74,7 +74,7 @@ def test_bounds(name: str, bounds: list[tuple[float, float]]) -> None:
 
 @pytest.mark.parametrize("name", ["cosine8", "labs20"])
 def test_maximised(name: str) -> None:
-    assert problem(name, Options()).goal.direction == "maximize"
+    assert problem(name, Options()).goals.only.direction == "maximize"
 
 
 def test_booleans_come_first() -> None:

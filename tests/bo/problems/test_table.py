@@ -180,12 +180,12 @@ def test_parquet(make: MADE, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         make(toml)
 
 
-def test_descriptors_are_checked(make: MADE, tmp_path: Path) -> None:
+def test_descriptors_are_used_and_checked(make: MADE, tmp_path: Path) -> None:
     toml = only('[inputs.flow]\n[inputs.ligand]\ndescriptors = "d.csv"\nkey = "name"')
     (tmp_path / "d.csv").write_text("name,mass\nL1,3\nL2,4\n", encoding="utf-8")
-    note = make(toml).note
-    assert note is not None
-    assert note.endswith("descriptors are read but not used by any method yet")
+    parameter = make(toml).space.parameters["ligand"]
+    assert parameter.descriptors == ((3.0,), (4.0,))
+    assert parameter.encode(["L1", "L2"]).tolist() == [[0.0], [1.0]]
     (tmp_path / "d.csv").write_text("name,mass\nL1,3\n", encoding="utf-8")
     with pytest.raises(UsageError, match="a row for every level, got none for 'L2'"):
         make(toml)

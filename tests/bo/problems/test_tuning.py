@@ -52,8 +52,8 @@ def evaluate(name: str, point: dict[str, Any] | None = None, seed: int = 0, **gi
 def test_cheap_point(name: str) -> None:
     made = made_of(name)
     assert made.optimum is None
-    assert made.goal.name == ("rmse" if name.endswith("diabetes") else "error")
-    assert made.goal.direction == "minimize"
+    assert made.goals.only.name == ("rmse" if name.endswith("diabetes") else "error")
+    assert made.goals.only.direction == "minimize"
     assert 0 < evaluate(name) < GOOD[name.partition("-")[2]]
 
 

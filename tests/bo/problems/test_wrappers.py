@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import bo
-from bo.contract import Goal, Problem
+from bo.contract import Problem
+from bo.goals import Goal
 from bo.methods import make_problem
 from bo.problems.wrappers import COST, Axis, Options, wrap
 from bo.space import Parameters, Space
@@ -89,7 +90,7 @@ def test_shift_is_a_bijection(number: int) -> None:
             levels = list(range(10, 101))
         point = space.from_uniforms(np.full((1, len(space.free)), 0.5))[0]
         moved = [made.evaluate({**point, name: level}, seed=0) for level in levels]
-        seen = [outcome[name] for outcome in moved if isinstance(outcome, dict)]
+        seen: list[Any] = [outcome[name] for outcome in moved if isinstance(outcome, dict)]
         if parameter.type == "real":
             steps = np.diff([parameter.to_uniform(value) for value in seen])
             assert (steps > 0).all() or (steps < 0).all()

@@ -1,6 +1,7 @@
 """A bowl: the squared distance from (0.3, ..., 0.3), least there and 0."""
 
-from bo.contract import Goal, Problem
+from bo.contract import Problem
+from bo.goals import Goal
 from bo.space import Parameters, Space, real
 from surrogates.options import option, options
 

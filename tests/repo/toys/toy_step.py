@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Generator
 
-from bo.contract import Goal, Trial
+from bo.contract import Trial
+from bo.goals import Goal
 from bo.metrics import incumbent
 from bo.space import Parameters, Space
 from bo.strategies.sobol import first_points

@@ -1,0 +1,258 @@
+"""What to optimise: goals, outcome constraints, a reference point. No paper.
+
+    minimize loss
+    minimize loss subject to latency <= 20
+    minimize cost, maximize yield subject to purity >= 0.9 reference cost = 10, yield = 0
+
+A study keeps this text. Outcome constraints are read by the parser of `bo/constraints.py`, never
+run as code. Imports no torch: readers of the trial log use it too.
+"""
+
+import ast
+import dataclasses
+import functools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+
+from bo.constraints import Constraint, parse, side_values, words
+from bo.parameters import real
+from surrogates.errors import UsageError
+
+_SUBJECT_TO = " subject to "
+_REFERENCE = " reference "
+_SIGNS: dict[type[ast.cmpop], str] = {ast.LtE: "<=", ast.Lt: "<", ast.GtE: ">=", ast.Gt: ">"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Goal:
+    """One outcome to optimise.
+
+    Attributes:
+        name: the key in the values that an objective returns.
+        direction: which way is better.
+    """
+
+    name: str
+    direction: Literal["minimize", "maximize"]
+
+    @property
+    def sign(self) -> int:
+        """Times an outcome, higher is better."""
+        return 1 if self.direction == "maximize" else -1
+
+    @staticmethod
+    def parse(text: str) -> "Goal":
+        """From "minimize loss" or "maximize accuracy". Raises `UsageError`."""
+        words = text.split()
+        if len(words) != 2 or words[0] not in ("minimize", "maximize"):
+            raise UsageError(f'a goal expected "minimize NAME" or "maximize NAME", got {text!r}')
+        return Goal(words[1], "maximize" if words[0] == "maximize" else "minimize")
+
+    def __str__(self) -> str:
+        return f"{self.direction} {self.name}"
+
+
+@dataclasses.dataclass(frozen=True)
+class OutcomeConstraint:
+    """A comparison of two expressions in outcomes, such as `latency <= 20`.
+
+    Attributes:
+        text: as the user wrote it.
+    """
+
+    text: str
+
+    def __post_init__(self) -> None:
+        _ = self._parsed  # refuses a malformed text
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The outcomes in it."""
+        return self._parsed.names
+
+    def slack(self, values: Mapping[str, float]) -> float:
+        """How far within the constraint: at least 0 where it holds; NaN where undefined."""
+        held = {name: np.array([float(values[name])]) for name in self.names}
+        left, right = side_values(self._parsed, held)
+        gap = right - left if self._sign in ("<=", "<") else left - right
+        return float(np.ravel(gap)[0])
+
+    def slack_sem(self, values: Mapping[str, float], sems: Mapping[str, float]) -> float | None:
+        """Standard error of `slack`, to first order; None where that of an outcome is unknown."""
+        if any(name not in sems for name in self.names):
+            return None
+        var = 0.0
+        for name in self.names:
+            step = max(abs(values[name]), 1.0) * 1e-6
+            up, down = ({**values, name: values[name] + each} for each in (step, -step))
+            var += ((self.slack(up) - self.slack(down)) / (2 * step) * sems[name]) ** 2
+        return math.sqrt(var)
+
+    def holds(self, values: Mapping[str, float]) -> bool:
+        """Whether it holds. Undefined values satisfy no comparison."""
+        slack = self.slack(values)
+        return slack > 0 if self._sign in ("<", ">") else slack >= 0
+
+    @property
+    def _parsed(self) -> Constraint:
+        return _parse(self.text)
+
+    @property
+    def _sign(self) -> str:
+        tree = self._parsed.tree
+        assert isinstance(tree, ast.Compare)
+        return _SIGNS[type(tree.ops[0])]
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@functools.lru_cache(maxsize=256)
+def _parse(text: str) -> Constraint:
+    parsed = parse(text, {name: real(-1.0, 1.0) for name in words(text)})
+    tree = parsed.tree
+    if not isinstance(tree, ast.Compare) or len(tree.ops) > 1 or type(tree.ops[0]) not in _SIGNS:
+        raise UsageError(
+            f"an outcome constraint expected one comparison by <= or >=, got {text!r}; write "
+            "several constraints instead of a chain, and, or, =="
+        )
+    return parsed
+
+
+@dataclasses.dataclass(frozen=True)
+class Goals:
+    """All that a study optimises.
+
+    Attributes:
+        goals: at least one; several are traded off against each other.
+        constraints: what the outcomes of a point must satisfy for it to count.
+        reference: with several goals, the worst value of each that is of interest, in its units:
+            hypervolume is measured from there. None: inferred from what was found.
+    """
+
+    goals: tuple[Goal, ...]
+    constraints: tuple[OutcomeConstraint, ...] = ()
+    reference: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        names = [goal.name for goal in self.goals]
+        if not names or len(set(names)) < len(names):
+            raise UsageError(f"expected goals of different names, at least one, got {names}")
+        if self.reference is not None and len(self.goals) == 1:
+            raise UsageError("a reference point expected several goals, got one; leave it out")
+
+    @staticmethod
+    def of(
+        goals: "str | Goal | Goals | Sequence[Goal]",
+        subject_to: str | Sequence[str] = (),
+        reference: Mapping[str, float] | None = None,
+    ) -> "Goals":
+        """From what a user gives.
+
+        Args:
+            goals: such as "minimize loss" or "minimize cost, maximize yield".
+            subject_to: constraints on outcomes, such as "latency <= 20".
+            reference: by name of goal.
+
+        Raises:
+            UsageError: malformed, or a reference without a value for each goal.
+        """
+        made = goals if isinstance(goals, Goals) else None
+        if made is None:
+            if isinstance(goals, str):
+                made = Goals.parse(goals)
+            elif isinstance(goals, Goal):
+                made = Goals((goals,))
+            elif isinstance(goals, Sequence) and all(isinstance(goal, Goal) for goal in goals):
+                made = Goals(tuple(goals))
+            else:
+                raise UsageError(f'a goal expected "minimize NAME", got {goals!r:.100}')
+        texts = [subject_to] if isinstance(subject_to, str) else list(subject_to)
+        more = tuple(OutcomeConstraint(" ".join(str(text).split())) for text in texts)
+        new = tuple(each for each in more if each not in made.constraints)
+        made = dataclasses.replace(made, constraints=made.constraints + new)
+        if reference is None:
+            return made
+        return dataclasses.replace(made, reference=_reference(made.goals, reference))
+
+    @staticmethod
+    def parse(text: str) -> "Goals":
+        """From the text that `str` gives. Raises `UsageError`."""
+        text = " ".join(text.split())
+        rest, _, reference = text.partition(_REFERENCE)
+        head, _, constraints = rest.partition(_SUBJECT_TO)
+        goals = tuple(Goal.parse(part) for part in head.split(","))
+        made = Goals(goals, tuple(OutcomeConstraint(part) for part in _split(constraints)))
+        if not reference:
+            return made
+        pairs = [part.partition("=") for part in reference.split(",")]
+        try:
+            held = {name.strip(): float(value) for name, _, value in pairs}
+        except ValueError:
+            raise UsageError(
+                f'a reference point expected "NAME = number, ...", got {reference!r}'
+            ) from None
+        return dataclasses.replace(made, reference=_reference(goals, held))
+
+    @property
+    def several(self) -> bool:
+        """Whether there is more than one goal."""
+        return len(self.goals) > 1
+
+    @property
+    def only(self) -> Goal:
+        """The goal of a study that has one. Raises `UsageError` where there are several."""
+        if self.several:
+            raise UsageError(
+                f"expected one goal, got {len(self.goals)} ({self}); ask for one, or for the front"
+            )
+        return self.goals[0]
+
+    @property
+    def outcomes(self) -> tuple[str, ...]:
+        """The names that every outcome must hold: goals first, then those of the constraints."""
+        named = [name for constraint in self.constraints for name in constraint.names]
+        return tuple(dict.fromkeys([*(goal.name for goal in self.goals), *named]))
+
+    @property
+    def measure(self) -> Goal:
+        """What progress is measured by: the goal itself, or the hypervolume of several."""
+        return Goal("hypervolume", "maximize") if self.several else self.goals[0]
+
+    def feasible(self, values: Mapping[str, float]) -> bool:
+        """Whether the outcomes of a point satisfy all constraints."""
+        return all(constraint.holds(values) for constraint in self.constraints)
+
+    def __str__(self) -> str:
+        text = ", ".join(map(str, self.goals))
+        if self.constraints:
+            text += _SUBJECT_TO + ", ".join(map(str, self.constraints))
+        if self.reference is not None:
+            pairs = zip(self.goals, self.reference, strict=True)
+            text += _REFERENCE + ", ".join(f"{goal.name} = {value!r}" for goal, value in pairs)
+        return text
+
+
+def _reference(goals: Sequence[Goal], given: Mapping[str, float]) -> tuple[float, ...]:
+    names = [goal.name for goal in goals]
+    if sorted(given) != sorted(names) or not all(math.isfinite(v) for v in given.values()):
+        raise UsageError(
+            f"a reference point expected a finite value for each of {', '.join(names)}, got "
+            f"{dict(given)!r:.100}"
+        )
+    return tuple(float(given[name]) for name in names)
+
+
+def _split(text: str) -> list[str]:
+    """At commas that no parentheses hold."""
+    parts, depth, start = [], 0, 0
+    for at, letter in enumerate(text):
+        depth += (letter == "(") - (letter == ")")
+        if letter == "," and depth == 0:
+            parts.append(text[start:at].strip())
+            start = at + 1
+    last = text[start:].strip()
+    return [*parts, last] if last or parts else []
