@@ -28,6 +28,7 @@ class Belief:
         designed: how many points of the same ask came from the initial design, before that one.
         goal: the first one: pictures show its model.
         scale: on which that model sees the goal; None for its own.
+        chosen_at: how many outcomes there were when the scale was chosen; 0 where it was not.
     """
 
     models: Models
@@ -38,6 +39,7 @@ class Belief:
     designed: int
     goal: Goal
     scale: Power | None = None
+    chosen_at: int = 0
 
     @property
     def model(self) -> Model:

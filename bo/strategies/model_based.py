@@ -177,13 +177,17 @@ class ModelBased:
         goals: list[Model] = []
         outcomes: list[Array] = []
         scale: Power | None = None
+        chosen_at = 0
         for goal in self.goals.goals:
             y = np.array([goal.sign * t.values[goal.name] for t in complete])
             var = _squares([t.sems.get(goal.name) for t in complete])
             if self.goals.several:
                 model, y = self._fit(X, y, var, None, generator, before.get(goal.name))
             else:
-                model, y, scale = self._scaled(X, y, var, generator, before.get(goal.name))
+                chosen = {} if state is None else state.get("scale", {})
+                model, y, scale, chosen_at = self._scaled(
+                    X, y, var, generator, before.get(goal.name), chosen
+                )
             goals.append(model)
             outcomes.append(y)
         limits: list[Model] = []
@@ -209,6 +213,7 @@ class ModelBased:
             designed=len(points),
             goal=self.goals.goals[0],
             scale=scale,
+            chosen_at=chosen_at,
         )
         self._latest = (asked, belief)
         return belief
@@ -242,11 +247,20 @@ class ModelBased:
         var: Array | None,
         generator: Generator,
         warm_start: State | None,
-    ) -> tuple[Any, Array, Power | None]:
-        """As `_fit`, on the power scale where that explains the outcomes better than their own."""
-        if self.options.transform == "none" or len(y) < _FEWEST_FOR_A_SCALE:
-            return *self._fit(X, y, var, None, generator, warm_start), None
-        scales = [None, Power.fit(y)]
+        chosen: Mapping[str, Any],
+    ) -> tuple[Any, Array, Power | None, int]:
+        """As `_fit`, on the power scale where that explains the outcomes better than their own.
+
+        And at how many outcomes that was chosen: it holds until there are a quarter more.
+        """
+        n = len(y)
+        if self.options.transform == "none" or n < _FEWEST_FOR_A_SCALE:
+            return *self._fit(X, y, var, None, generator, warm_start), None, 0
+        power = Power.fit(y)
+        if chosen and chosen["at"] <= n < 1.25 * chosen["at"]:
+            scale = power if chosen["power"] else None
+            return *self._fit(X, y, var, scale, generator, warm_start), scale, chosen["at"]
+        scales = [None, power]
         own = self.surrogate == "gp-map"
         judge = self if own else self._judge
         tried = [
@@ -256,9 +270,10 @@ class ModelBased:
             _evidence(model.diagnostics["log_posterior"], y, told, scale)
             for (model, told), scale in zip(tried, scales, strict=True)
         ]
-        best = int(evidence[1] > evidence[0])
+        # A power is one parameter more: its price is that of Schwarz's criterion.
+        best = int(evidence[1] - 0.5 * math.log(n) > evidence[0])
         found = tried[best] if own else self._fit(X, y, var, scales[best], generator, warm_start)
-        return *found, scales[best]
+        return *found, scales[best], n
 
     @functools.cached_property
     def _judge(self) -> "ModelBased":
@@ -276,7 +291,10 @@ class ModelBased:
         if belief.scale is not None:
             diagnostics["power"] = belief.scale.power
         states = {name: model.state for name, model in zip(names, held, strict=True)}
-        return {"surrogates": states, "diagnostics": diagnostics}
+        told: dict[str, Any] = {"surrogates": states, "diagnostics": diagnostics}
+        if belief.chosen_at:
+            told["scale"] = {"at": belief.chosen_at, "power": belief.scale is not None}
+        return told
 
     def _acquisition(
         self,
