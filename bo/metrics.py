@@ -42,15 +42,9 @@ def front(trials: Sequence[Trial], goals: Goals) -> list[Trial]:
     if not goals.several:
         best = incumbent(trials, goals)
         return [] if best is None else [best]
-    kept: list[tuple[Trial, tuple[float, ...]]] = []
+    kept: _Kept = []
     for trial in trials:
-        if trial.state != "complete" or not goals.feasible(trial.values):
-            continue
-        new = _oriented(trial, goals)
-        if any(all(a >= b for a, b in zip(old, new, strict=True)) for _, old in kept):
-            continue
-        kept = [(t, old) for t, old in kept if any(a > b for a, b in zip(old, new, strict=True))]
-        kept.append((trial, new))
+        kept = _with(kept, trial, goals)
     return [trial for trial, _ in kept]
 
 
@@ -80,25 +74,20 @@ def hypervolume(trials: Sequence[Trial], goals: Goals) -> float | None:
 
     None before anything was found.
     """
-    curve = hypervolumes(trials, goals)
-    return curve[-1] if curve else None
+    kept = [(trial, _oriented(trial, goals)) for trial in front(trials, goals)]
+    return _volume(kept, reference(trials, goals), goals)
 
 
 def hypervolumes(trials: Sequence[Trial], goals: Goals) -> list[float | None]:
     """Per finished trial, the hypervolume up to it, all measured from the last reference point."""
-    from moocore import hypervolume as volume_of  # loads a compiled library
-
     corner = reference(trials, goals)
     curve: list[float | None] = []
-    kept: list[Trial] = []
+    kept: _Kept = []
     value: float | None = None
     for trial in (t for t in trials if t.done):
-        now = front([*kept, trial], goals)
-        if corner is not None and now and now != kept:
-            costs = [[-g.sign * t.values[g.name] for g in goals.goals] for t in now]
-            ends = [-g.sign * c for g, c in zip(goals.goals, corner, strict=True)]
-            value = float(volume_of(costs, ref=ends))
-        kept = now
+        now = _with(kept, trial, goals)
+        if now is not kept:
+            kept, value = now, _volume(now, corner, goals)
         curve.append(value)
     return curve
 
@@ -167,6 +156,31 @@ def trial_rows(trials: Sequence[Trial]) -> list[dict[str, Any]]:
         }
         for t in trials
     ]
+
+
+_Kept = list[tuple[Trial, tuple[float, ...]]]
+"""The trials of a front, with their values oriented."""
+
+
+def _with(kept: _Kept, trial: Trial, goals: Goals) -> _Kept:
+    """The front after one more trial; the same list where it is not on it."""
+    if trial.state != "complete" or not goals.feasible(trial.values):
+        return kept
+    new = _oriented(trial, goals)
+    if any(all(a >= b for a, b in zip(old, new, strict=True)) for _, old in kept):
+        return kept
+    left = [(t, old) for t, old in kept if any(a > b for a, b in zip(old, new, strict=True))]
+    return [*left, (trial, new)]
+
+
+def _volume(kept: _Kept, corner: Sequence[float] | None, goals: Goals) -> float | None:
+    from moocore import hypervolume as volume_of  # loads a compiled library
+
+    if not kept or corner is None:
+        return None
+    costs = [[-value for value in oriented] for _, oriented in kept]
+    ends = [-goal.sign * c for goal, c in zip(goals.goals, corner, strict=True)]
+    return float(volume_of(costs, ref=ends))
 
 
 def _oriented(trial: Trial, goals: Goals) -> tuple[float, ...]:
