@@ -15,8 +15,8 @@ boolean takes another value with probability L. The best point is that of the gr
 mean. In a pool the candidates are the unseen rows in the box, or the nearest to its centre.
 
 Only points that were chosen within a region tell it whether to grow or shrink; all others of the
-log are data. Failed trials are failures of the region; the model takes them for as bad as the worst
-value seen. What a region is follows from the log, apart from its first trial, which the state
+log are data. Failed trials are failures of the region, and `gp-map` learns where evaluations fail.
+What a region is follows from the log, apart from its first trial, which the state
 tells. Where a region has very many points, its model is fitted to those nearest to the centre.
 """
 
