@@ -31,6 +31,8 @@ TERM_AFTER_SECONDS = 10.0
 KILL_AFTER_SECONDS = 20.0
 EXPERIMENT_PATIENCE_SECONDS = 40.0
 """How much longer an experiment may take, whose own workers are to end before it."""
+NICENESS = 5
+"""Of workers, beside the page: it stays quick while runs take all cores."""
 ATTEMPTS = 2
 """A run whose worker ends this often before it took it is failed."""
 
@@ -59,7 +61,12 @@ class Supervisor:
     def publish(self) -> None:
         """Begin to write the catalog into the store, in a process of its own."""
         self.publishing = python(
-            "apps.publish", "--store", self.store.url, out=subprocess.PIPE, err=subprocess.DEVNULL
+            "apps.publish",
+            "--store",
+            self.store.url,
+            out=subprocess.PIPE,
+            err=subprocess.DEVNULL,
+            niceness=NICENESS,
         )
 
     def tick(self) -> None:
@@ -192,7 +199,8 @@ class Supervisor:
         log = self._log(key)
         log.parent.mkdir(parents=True, exist_ok=True)
         with open(log, "ab") as out:
-            return python(module, "--store", self.store.url, "--", name, out=out, err=out)
+            given = ("--store", self.store.url, "--", name)
+            return python(module, *given, out=out, err=out, niceness=NICENESS)
 
     def _why_not_started(self, key: str) -> str:
         log = self._log(key)
@@ -255,15 +263,22 @@ def _key(experiment: str) -> str:
     return f"experiment-{slug(experiment)}"
 
 
-def python(module: str, *arguments: str, out: Any, err: Any) -> "subprocess.Popen[bytes]":
-    """Start a module of ours in a session of its own.
+def python(
+    module: str, *arguments: str, out: Any, err: Any, niceness: int = 0
+) -> "subprocess.Popen[bytes]":
+    """Start a module of ours in a session of its own, with lower priority by `niceness`.
 
     `-P`: a file of the user's folder that is named like one of ours does not get in the way.
     """
-    return subprocess.Popen(
+    child = subprocess.Popen(
         [sys.executable, "-P", "-m", module, *arguments],
         stdin=subprocess.DEVNULL,
         stdout=out,
         stderr=err,
         start_new_session=True,
     )
+    if niceness:
+        with contextlib.suppress(OSError):  # it has ended already
+            own = os.getpriority(os.PRIO_PROCESS, 0)
+            os.setpriority(os.PRIO_PROCESS, child.pid, own + niceness)
+    return child

@@ -127,7 +127,7 @@ class Server:
         words += [word for host in HOSTS for word in ("--server.allowedHosts", host)]
         os.environ["WALD_STORE"] = self.store
         self.process = python(
-            "streamlit", "run", str(page), *words, out=subprocess.DEVNULL, err=subprocess.DEVNULL
+            "dashboards.serve", str(page), *words, out=subprocess.DEVNULL, err=subprocess.DEVNULL
         )
         self.starts.append(time.monotonic())
 
@@ -203,13 +203,13 @@ def _is_free(port: int) -> bool:
 
 def _end_orphan(process: int | None) -> None:
     """End the page of a `wald up` that was killed, if that process still is one."""
-    if process is None or "streamlit run" not in _command(process):
+    if process is None or "dashboards.serve" not in _command(process):
         return
     for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             os.kill(process, number)
         for _ in range(50):
-            if "streamlit run" not in _command(process):
+            if "dashboards.serve" not in _command(process):
                 return
             time.sleep(0.1)
 

@@ -6,16 +6,21 @@ anything: pages read the store and write requests into it.
 
 import streamlit as st
 
-from apps.store import Store, StoreError
-from dashboards import commands
-from dashboards.data import open_store, store_url
-from dashboards.parts import VIEWS, calm, move
-from dashboards.words import plain
+from dashboards import loading
+
+loading.wait()
+
+from apps.store import Store, StoreError  # noqa: E402 - what follows is loaded by then
+from dashboards import commands  # noqa: E402
+from dashboards.data import open_store, store_url  # noqa: E402
+from dashboards.parts import VIEWS, calm, commanded, move  # noqa: E402
+from dashboards.words import plain  # noqa: E402
 
 
 def main() -> None:
     """Navigation, then the banner, then the page."""
     st.set_page_config(page_title="wald", layout="wide")
+    st.html("<style>[data-testid=stMarkdown] p > code { user-select: all; }</style>")
     home = st.Page(_home, title="wald", default=True, visibility="hidden")
     page = st.navigation(
         [
@@ -103,7 +108,7 @@ def _no_store(told: str) -> None:
     st.header("No store to show")
     st.error(plain(told, 1000), icon=":material/error:")
     st.write("A first run makes a store; for example:")
-    st.code(f"wald run bo --problem branin --store {store_url()}", language=None)
+    commanded(f"wald run bo --problem branin --store {store_url()}")
     st.caption("This page looks again every 5 s.")
 
 

@@ -29,8 +29,6 @@ def headline(
         noted: the place of the notes, at the foot of the page.
     """
     run = the_object(store, run_id)
-    if run["state"] != drawn_state:
-        st.rerun()  # another pace, other buttons
     row = row_of(store, run_id)
     now = time.time()
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -48,6 +46,8 @@ def headline(
     refreshed(every, news, f"{plain(note)}. " if note else "")
     with noted.container():
         actions.notes(store, None if row is None else run_id)
+    if run["state"] != drawn_state:
+        st.rerun()  # the rest of the page has another pace then
 
 
 def _title(run: Mapping[str, Any]) -> str:

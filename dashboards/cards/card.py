@@ -16,6 +16,7 @@ from dashboards.theme import PRINT
 from dashboards.words import plain
 
 _RENDERING = threading.Lock()  # one picture at a time, so that memory stays bounded
+MOST_NODES = 300  # marks of a picture that a browser keeps one by one; with more it paints them
 ZOOM_HELP = "Drag to move, Shift and wheel to zoom, double-click for the whole."
 
 
@@ -143,6 +144,8 @@ def _show(card: Card, shown: Panels, key: str) -> None:
 def _draw(panel: tuple[Spec, Frames], name: str, key: str) -> None:
     spec, frames = copy.deepcopy(panel[0]), panel[1]  # Streamlit takes what it is given apart
     named = {name_of(i): frame.reset_index(drop=True) for i, frame in enumerate(frames)}
+    if sum(map(len, frames)) > MOST_NODES:
+        spec["usermeta"] = {"embedOptions": {"renderer": "canvas"}}
     st.vega_lite_chart(spec | {"datasets": named}, width="stretch", key=key, alt=name)
 
 

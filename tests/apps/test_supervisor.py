@@ -117,14 +117,25 @@ def test_a_worker_that_cannot_start_fails_its_run_instead_of_trying_for_ever(
 ):
     real = supervisor_module.python
 
-    def broken(module, *arguments, out, err):
-        return real("apps.no_such_module", *arguments, out=out, err=err)
+    def broken(module, *arguments, **given):
+        return real("apps.no_such_module", *arguments, **given)
 
     monkeypatch.setattr(supervisor_module, "python", broken)
     store.submit("a", QUICK)
     supervisor = supervise(1)
     until(supervisor, lambda: state(store, "a") == "failed")
     assert "no_such_module" in (store.run("a").error or "")
+
+
+def test_a_worker_yields_to_the_page(store, supervise):
+    store.submit("a", LONG)
+    supervisor = supervise(1)
+    until(supervisor, lambda: store.last_step("a", "metric") >= 1)
+    (child,) = supervisor.children.values()
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    assert os.getpriority(os.PRIO_PROCESS, child.pid) == min(own + supervisor_module.NICENESS, 19)
+    store.request("a", "stop")
+    until(supervisor, lambda: state(store, "a") == "stopped")
 
 
 def test_stop_ends_a_run_after_its_step_and_resume_goes_on(store, supervise):
