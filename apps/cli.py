@@ -350,12 +350,20 @@ def _launch(target: str, what: Any, store: str, as_json: bool) -> int:
 
 @app.command()
 def demo(
+    recipe: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME]", help="model-tuning, reaction-yield or by-hand."),
+    ] = None,
     out: Annotated[str, typer.Option("--out", help="Folder of the figures.")] = "figures",
     seed: Annotated[int, typer.Option("--seed", help="Of the first repetition.")] = 0,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> int:
-    """The tour: tune a model, play a bandit, train an agent; ends with tables and figures."""
+    """The tour: tune a model, play a bandit, train an agent; or one application by its name."""
+    if recipe is not None:
+        told = _load("apps.recipe:recipe")(recipe, store, seed)
+        _show(told, as_json, "show_recipe")
+        return _EXITS.get(told["state"], 1)
     _show(_load("apps.demo:tour")(store, out, seed), as_json, "show_tour")
     return 0
 

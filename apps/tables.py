@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.markdown import Markdown
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
@@ -138,6 +139,18 @@ def show_tour(toured: Mapping[str, Any]) -> None:
     for figure in toured["figures"]:
         console.print(f"figure: {figure}", soft_wrap=True)
     console.print(f"{toured['runs']} runs are in {toured['store']}: wald list", soft_wrap=True)
+
+
+def show_recipe(told: Mapping[str, Any]) -> None:
+    """Its page, what was done, and what came out."""
+    console = _console()
+    console.print(Markdown(told["page"]))
+    if "experiment" in told:
+        show_experiment(told["experiment"])
+        return
+    for command in told["commands"]:
+        console.print(command, soft_wrap=True, markup=False, highlight=False)
+    show_run(told["study"])
 
 
 def show_experiment(told: Mapping[str, Any]) -> None:

@@ -16,6 +16,7 @@ from bo.space import Parameter, Space, boolean, choice, fixed, integer, ordinal,
 
 if TYPE_CHECKING:
     from bo.ax_bridge import ax_model
+    from bo.ax_study import from_ax
     from bo.interop import from_optuna
     from bo.study import Result, Study, maximize, minimize
 
@@ -31,6 +32,7 @@ __all__ = [
     "boolean",
     "choice",
     "fixed",
+    "from_ax",
     "from_optuna",
     "integer",
     "maximize",
@@ -49,6 +51,8 @@ def __getattr__(name: str) -> Any:
         return getattr(importlib.import_module("bo.study"), name)
     if name == "ax_model":
         return importlib.import_module("bo.strategies.ax").bridge().ax_model
+    if name == "from_ax":
+        return importlib.import_module("bo.ax_study").from_ax
     if name == "from_optuna":
         return importlib.import_module("bo.interop").from_optuna
     raise AttributeError(f"module 'bo' has no attribute {name!r}")

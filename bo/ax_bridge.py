@@ -23,7 +23,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from bo.contract import Trial
-from bo.goals import Goal
+from bo.goals import Goal, Goals
+from bo.metrics import told
 from bo.space import Parameter, Parameters, Space, Value
 from surrogates.catalog import SURROGATES
 from surrogates.errors import CapabilityError
@@ -276,13 +277,13 @@ def _fit(
     model.learn()
 
 
-def filled_client(space: Space, goal: Goal, trials: Sequence[Trial]) -> Client:
-    """A user's own Ax `Client` that holds a study: its names, its trials, its goal.
+def filled_client(space: Space, goals: Goals, trials: Sequence[Trial]) -> Client:
+    """A user's own Ax `Client` that holds a study: its names, its trials, its goals.
 
     Running trials stay running there. Enqueued ones are left out: nobody has asked for them.
 
     Raises:
-        CapabilityError: Ax cannot say the space or the goal.
+        CapabilityError: Ax cannot say the space or the goals.
     """
     for name, parameter in space.parameters.items():
         if not name.isidentifier() or parameter.when:
@@ -291,21 +292,42 @@ def filled_client(space: Space, goal: Goal, trials: Sequence[Trial]) -> Client:
             )
     with _quiet():
         client = Client()
-        client.configure_experiment([_own_config(n, p) for n, p in space.parameters.items()])
+        client.configure_experiment(
+            [_own_config(n, p) for n, p in space.parameters.items()],
+            parameter_constraints=_own_constraints(space),
+        )
+        objective = ", ".join(f"{'-' * (goal.sign < 0)}{goal.name}" for goal in goals.goals)
+        limits = [limit.text for limit in goals.constraints]
+        for goal, worst in zip(goals.goals, goals.reference or (), strict=False):
+            limits.append(f"{goal.name} {'>=' if goal.sign > 0 else '<='} {worst!r}")
         try:
-            client.configure_optimization(f"{'-' * (goal.sign < 0)}{goal.name}")
+            client.configure_optimization(objective, limits or None)
         except Exception as error:
             raise CapabilityError(
-                f"Ax expected a goal that is a plain name, got {goal.name!r} ({error})"
+                f"Ax expected goals with plain names and linear constraints, got {goals} ({error})"
             ) from error
         for trial in (each for each in trials if each.state != "waiting"):
             point = {n: _own_value(p, trial.parameters[n]) for n, p in space.parameters.items()}
             index = client.attach_trial(point)
             if trial.state == "complete":
-                client.complete_trial(index, raw_data=dict(trial.values))
+                client.complete_trial(index, raw_data=told(trial))
             elif trial.state == "failed":
                 client.mark_trial_failed(index, failed_reason=trial.reason)
     return client
+
+
+def _own_constraints(space: Space) -> list[str]:
+    """The constraints between parameters as Ax writes them."""
+    found: list[str] = []
+    for constraint in space.constraints:
+        if not constraint.linear:
+            raise CapabilityError(
+                f"an Ax client expected linear constraints, got {constraint.text!r}"
+            )
+        for row in constraint.linear:
+            terms = " + ".join(f"{weight!r} * {name}" for name, weight in row.coefficients.items())
+            found.append(f"{terms} {'==' if row.equality else '<='} {row.bound!r}")
+    return found
 
 
 def _own_config(name: str, parameter: Parameter) -> RangeParameterConfig | ChoiceParameterConfig:

@@ -339,9 +339,15 @@ class Study:
         return to_optuna(self, storage, name)
 
     def to_ax(self) -> "Client":
-        """An Ax `Client` that holds all trials, with Ax's default strategy from here on."""
+        """An Ax `Client` that holds all trials, with Ax's default strategy from here on.
+
+        `bo.from_ax` is the way back.
+
+        Raises:
+            CapabilityError: Ax cannot say the space or the goals.
+        """
         return importlib.import_module("bo.ax_bridge").filled_client(
-            self.space, self.goals.only, self.trials
+            self.space, self.goals, self.trials
         )
 
     def result(self) -> "Result":

@@ -8,7 +8,7 @@ SURROGATES: tuple[tuple[str, str, str, str, str], ...] = (
         "gp-map",
         "surrogates.gp.map:fit",
         "surrogate",
-        "joint gradients fantasies categorical",
+        "joint gradients fantasies categorical paths",
         "Gaussian process, hyperparameters by maximum a posteriori, dimension-scaled priors",
     ),
     (

@@ -8,7 +8,8 @@ One method = one module holding, in this order: a header (what, paper, equations
 - `fantasies`: `fantasize` and `condition_on_observations` work.
 - `categorical`: one-hot `category` columns are modelled as such.
 - `multi-output`: `train_Y` may have more than one column.
-- `paths`: the model draws sample paths for Thompson sampling.
+- `paths`: `draw_path(generator)` draws a function from the posterior of f, for Thompson sampling: a
+  callable from (b, d) columns to (b,) values in the units of the outcomes, differentiable.
 - `mixture`: the posterior is BoTorch's `GaussianMixturePosterior` over S draws of hyperparameters:
   `batch_shape` is (S,), and S stands before q in the shapes; `mixture_mean` is without it.
 

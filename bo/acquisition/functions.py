@@ -5,6 +5,8 @@
   Carlo form, which conditions on them. Of `gp-map` on the CPU: `bo/acquisition/fused.py`.
 - `lognei`: log noisy expected improvement, which also integrates over the incumbent's value.
 - `ucb`: upper confidence bound, mean + sqrt(beta) std, Srinivas et al. (2010).
+- `ts`: Thompson sampling, a function drawn from the posterior (`bo/acquisition/thompson.py`), of
+  surrogates with the capability `paths`.
 - `ehvi`: for several goals, log noisy expected hypervolume improvement, Daulton et al. (2021),
   "Parallel Bayesian Optimization of Multiple Noisy Objectives with Expected Hypervolume
   Improvement", in its logarithmic form of Ament et al. (2023). Of `gp-map` on the CPU:
@@ -43,10 +45,11 @@ from torch import Tensor
 
 from bo.acquisition.fused import FusedLogEI
 from bo.acquisition.fused_ehvi import FusedLogEHVI
+from bo.acquisition.thompson import ThompsonSample
 from surrogates.errors import UsageError
 from surrogates.gp.map import MapGP
 
-NAMES = ("logei", "lognei", "ucb", "ehvi")
+NAMES = ("logei", "lognei", "ucb", "ts", "ehvi")
 BETA = 4.0
 SAMPLES = 128
 PRUNING_SAMPLES = 2048
@@ -124,6 +127,8 @@ def acquisition(
         return _hypervolume(models, observed, pending, reference, seed)
     if name == "logei" and closed:
         return FusedLogEI(fused[0], pending, limits=fused[1:], seed=seed)
+    if name == "ts":
+        return ThompsonSample(model, limits, observed, seed=seed)
     if limits:
         return _limited(name, models, observed, pending, seed)
     sampler = SobolQMCNormalSampler(torch.Size([SAMPLES]), seed=seed)

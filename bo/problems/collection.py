@@ -10,6 +10,7 @@ The tables of hyperparameters are arrays (configurations, seeds); row r is the c
 `numpy.unravel_index(r, shape)` of the grid in `meta.json`, and NaN means a seed that was not run.
 """
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -20,8 +21,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bo.contract import Problem
-from bo.goals import Goal
-from bo.problems.measurements import Input, problem_of
+from bo.goals import Goal, Goals
+from bo.problems.measurements import Input, Outcome, problem_of
 from bo.problems.table import column_of, numbers, read_frame, read_header, statuses_of
 from surrogates.errors import UsageError
 from surrogates.options import option, options, unknown
@@ -142,16 +143,16 @@ def problem(name: str, options: Options) -> Problem:
     path = data_folder() / "blackbox" / table.file
     if not path.is_file():
         raise UsageError(f"expected a table at {path}, got no file; set WALD_DATA to its folder")
-    columns, outcomes, statuses, ordinals = (
+    columns, values, statuses, ordinals = (
         _read_grid(path) if path.suffix == ".npz" else _read_table(path, table, column)
     )
+    outcome = Outcome(goal.name, values, log=goal.name in table.log)
     return problem_of(
         name,
         columns,
         {key: Input(type="ordinal" if key in ordinals else "") for key in columns},
-        outcomes,
-        goal,
-        log=goal.name in table.log,
+        [outcome],
+        Goals((dataclasses.replace(goal, name=outcome.shown),)),
         repeats="draw" if options.repeats == "draw" else "mean",
         statuses=statuses,
         notes=_others(table, goal),

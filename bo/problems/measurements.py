@@ -2,14 +2,17 @@
 
 The distinct rows of the input columns are the pool (`space.candidates`, in the order of the
 table). Rows with equal inputs are repeats: their mean is returned, or one of them is drawn by the
-seed of the evaluation. A row whose goal is empty is a failed evaluation.
+seed of the evaluation. A row in which an outcome is empty is a failed evaluation.
 
-The optimum is the best mean in the table, also where repeats are drawn (a lucky draw may beat it).
+The optimum is the best mean in the table that satisfies the constraints, also where repeats are
+drawn (a lucky draw may beat it); with several goals the hypervolume of the table's front, from the
+reference point, which is that front's own where none is given.
 
 A goal on a log scale is optimised as `log10_NAME`, so that the outcome, the optimum and the regret
 are all in decades; each evaluation also returns NAME itself, in the units of the table.
 """
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -18,8 +21,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bo.contract import Problem
-from bo.goals import Goal
+from bo import metrics
+from bo.contract import Problem, Trial
+from bo.goals import Goals
 from bo.problems.columns import Input, parameter_of
 from bo.space import Parameter, Parameters, Space, Value
 from surrogates.errors import DataError, UsageError
@@ -27,43 +31,62 @@ from surrogates.errors import DataError, UsageError
 Repeats = Literal["mean", "draw"]
 
 
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What was measured of one goal, or of what a constraint speaks of.
+
+    Attributes:
+        name: of the column, in the units of the table.
+        values: (rows, repeats of a row); what is not finite was not measured.
+        log: optimise log10 of it.
+    """
+
+    name: str
+    values: NDArray[np.float64]
+    log: bool = False
+
+    @property
+    def shown(self) -> str:
+        """The name under which it is told."""
+        return f"log10_{self.name}" if self.log else self.name
+
+
 class Measurements:
     """The objective: looks a point up in the table.
 
     Attributes:
         space: the space with the pool.
-        goal: the goal; its name starts with `log10_` on a log scale.
-        means: mean of the repeats in the units of the table, one per candidate; NaN where failed.
+        means: of the repeats, in the units of the table, by name of outcome: one per candidate, NaN
+            where the measurement failed.
     """
 
     def __init__(
         self,
         space: Space,
-        goal: Goal,
+        outcomes: Sequence[Outcome],
         groups: NDArray[np.int64],
         values: NDArray[np.float64],
         *,
-        raw_name: str | None,
         statuses: Sequence[str] | None,
         repeats: Repeats,
     ) -> None:
         pool = space.candidates or []
         self.space = space
-        self.goal = goal
-        self._raw_name = raw_name
+        self._outcomes = outcomes
         self._statuses = statuses
         self._repeats = repeats
         self._names = list(space.free)
         self._rows = {self._key(row): number for number, row in enumerate(pool)}
         counts = np.bincount(groups, minlength=len(pool))
-        sums = np.bincount(groups, weights=values, minlength=len(pool))
-        self.means = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+        sums = [np.bincount(groups, weights=column, minlength=len(pool)) for column in values.T]
+        held = [np.where(counts > 0, each / np.maximum(counts, 1), np.nan) for each in sums]
+        self.means = {outcome.name: mean for outcome, mean in zip(outcomes, held, strict=True)}
         # The repeats of candidate i are _values[_starts[i]:_starts[i + 1]].
         self._values = values[np.argsort(groups, kind="stable")]
         self._starts = np.concatenate([[0], np.cumsum(counts)])
 
     def __call__(self, parameters: Parameters, *, seed: int) -> float | Mapping[str, float]:
-        """The outcome at a row of the table.
+        """The outcome at a row of the table; of several, all by name.
 
         Raises:
             UsageError: the point is not in the table.
@@ -79,13 +102,21 @@ class Measurements:
         if start == stop:
             told = f"status {self._statuses[row]}" if self._statuses else "the table has no value"
             raise DataError(f"the measurement failed: {told}; choose another row")
-        value = float(self.means[row])
+        values = [float(mean[row]) for mean in self.means.values()]
         if self._repeats == "draw":
             generator = np.random.default_rng([seed, row])
-            value = float(self._values[start + int(generator.integers(stop - start))])
-        if self._raw_name is None:
-            return value
-        return {self.goal.name: math.log10(value), self._raw_name: value}
+            values = self._values[start + int(generator.integers(stop - start))].tolist()
+        found = self.told(values)
+        return values[0] if len(found) == 1 else found
+
+    def told(self, values: Sequence[float]) -> dict[str, float]:
+        """Values in the units of the table by name, and their logarithms where those count."""
+        found: dict[str, float] = {}
+        for outcome, value in zip(self._outcomes, values, strict=True):
+            if outcome.log:
+                found[outcome.shown] = math.log10(value)
+            found[outcome.name] = value
+        return found
 
     def _key(self, point: Mapping[str, Any]) -> tuple[Any, ...]:
         # Checked points have canonical types, so equal tuples mean equal `space.key`s; a tuple
@@ -97,10 +128,9 @@ def problem_of(
     name: str,
     columns: Mapping[str, pd.Series],
     inputs: Mapping[str, Input],
-    outcomes: NDArray[np.float64],
-    goal: Goal,
+    outcomes: Sequence[Outcome],
+    goals: Goals,
     *,
-    log: bool = False,
     repeats: Repeats = "mean",
     statuses: pd.Series | None = None,
     notes: Sequence[str] = (),
@@ -111,9 +141,8 @@ def problem_of(
         name: of the problem.
         columns: the input columns by name, equally long.
         inputs: what each input is, by name.
-        outcomes: the goal, of shape (rows, repeats of a row); what is not finite was not measured.
-        goal: the outcome and its direction, in the units of the table.
-        log: optimise log10 of the outcome.
+        outcomes: of the goals and constraints, with equally many repeats.
+        goals: what is optimised, by the names under which outcomes are told.
         repeats: return the mean of equal rows, or draw one.
         statuses: why a row failed, where the table says so.
         notes: sentences for the user.
@@ -121,8 +150,10 @@ def problem_of(
     Raises:
         UsageError: the columns do not fit their types, or nothing was measured.
     """
+    measured_names = " and ".join(outcome.name for outcome in outcomes)
+    table_rows = len(outcomes[0].values)
     try:
-        kept = _kept(columns, inputs, len(outcomes))
+        kept = _kept(columns, inputs, table_rows)
         parameters: dict[str, Parameter] = {}
         levels: dict[str, list[Value]] = {}
         for column, given in inputs.items():
@@ -135,39 +166,56 @@ def problem_of(
     except UsageError as error:
         raise UsageError(f"{name}: {error}") from None
 
-    outcomes = outcomes[kept]
-    measured = np.isfinite(outcomes)
-    values = outcomes[measured].astype(np.float64)
+    cube = np.stack([outcome.values[kept] for outcome in outcomes], axis=-1)
+    measured = np.isfinite(cube).all(axis=-1)
+    values = cube[measured].astype(np.float64)
     if not len(values):
-        raise UsageError(f"{name}: expected measurements of {goal.name}, got none in any row")
-    if log and float(values.min()) <= 0:
-        raise UsageError(
-            f"{name}: a log scale expected {goal.name} > 0, got {float(values.min()):g}; "
-            'use scale = "linear"'
-        )
+        raise UsageError(f"{name}: expected measurements of {measured_names}, got none in any row")
+    for outcome, column in zip(outcomes, values.T, strict=True):
+        if outcome.log and float(column.min()) <= 0:
+            raise UsageError(
+                f"{name}: a log scale expected {outcome.name} > 0, got {float(column.min()):g}; "
+                'use scale = "linear"'
+            )
     told_statuses = None
     if statuses is not None:
         told_statuses = [str(status) for status in statuses.to_numpy()[kept][firsts]]
-    shown = Goal(f"log10_{goal.name}", goal.direction) if log else goal
     objective = Measurements(
         space,
-        shown,
-        np.broadcast_to(groups[:, None], outcomes.shape)[measured],
+        outcomes,
+        np.broadcast_to(groups[:, None], measured.shape)[measured],
         values,
-        raw_name=goal.name if log else None,
         statuses=told_statuses,
         repeats=repeats,
     )
-    best = np.nanmax(objective.means) if goal.sign > 0 else np.nanmin(objective.means)
-    told = _told(parameters, int(measured.sum()), objective.means, repeats)
+    means = np.stack(list(objective.means.values()), axis=1)
+    goals, optimum = _optimum(objective, means[np.isfinite(means).all(axis=1)], goals)
+    told = _told(parameters, int(measured.sum()), means[:, 0], repeats)
+    plain = goals.several or goals.constraints
     return Problem(
         name=name,
         space=space,
-        goal=shown,
+        goal=goals if plain else goals.only,
         evaluate=objective,
-        optimum=math.log10(best) if log else float(best),
+        optimum=optimum,
         note="; ".join([*told, *notes]) or None,
     )
+
+
+def _optimum(
+    objective: Measurements, means: NDArray[np.float64], goals: Goals
+) -> tuple[Goals, float | None]:
+    """Of all rows measured; and the goals with a reference point, where there are several."""
+    if not goals.several and not goals.constraints:
+        best = means.max() if goals.only.sign > 0 else means.min()
+        return goals, objective.told([float(best)])[goals.only.name]
+    rows = [
+        Trial(number, {}, "complete", values=objective.told(row))
+        for number, row in enumerate(means.tolist())
+    ]
+    if goals.several:
+        goals = dataclasses.replace(goals, reference=metrics.reference(rows, goals))
+    return goals, metrics.best_value(rows, goals)
 
 
 def _kept(

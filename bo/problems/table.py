@@ -13,6 +13,10 @@ inputs and its goal:
     direction = "maximize"
     scale = "linear"                # or "log"
 
+Several goals are traded off. Two more keys, both optional: `subject_to = ["cost <= 30"]`,
+constraints on outcomes, goals or other columns; `reference = { yield = 50, cost = 30 }`, of several
+goals, the worst values of interest.
+
 Types of inputs: real, integer (both with optional `low`, `high`, `log = true`), ordinal, choice or
 categorical (both with optional `values`, in order), boolean, fixed (with `value`, only the rows
 that have it count). `bo/problems/columns.py` tells what a column is without a type,
@@ -34,9 +38,9 @@ from numpy.typing import NDArray
 
 from bo import descriptors
 from bo.contract import Problem
-from bo.goals import Goal
+from bo.goals import Goal, Goals
 from bo.problems.columns import Input
-from bo.problems.measurements import Repeats, problem_of
+from bo.problems.measurements import Outcome, Repeats, problem_of
 from surrogates.errors import NotInstalledError, UsageError
 from surrogates.options import option, options, unknown
 
@@ -69,16 +73,21 @@ def problem(name: str, options: Options) -> Problem:
     """The problem of `table:FILE.toml`. Raises `UsageError` where a file is absent or malformed."""
     path = Path(name.removeprefix("table:"))
     told = _read_toml(path)
-    _only_known(told, ("table", "repeats", "inputs", "goals"), f"key of {path.name}")
+    known = ("table", "repeats", "inputs", "goals", "subject_to", "reference")
+    _only_known(told, known, f"key of {path.name}")
     if not isinstance(told.get("table"), str):
         raise UsageError(f'{path.name} expected table = "FILE.csv", got {told.get("table")!r}')
     inputs = _tables(told, "inputs", path)
-    column, goal, log = _goal(_tables(told, "goals", path), path)
-    if column in inputs:
-        raise UsageError(f"{path.name} expected {column} as input or goal, got both; drop one")
+    goals, logs = _goals(_tables(told, "goals", path), told, path)
+    limited = [name for limit in goals.constraints for name in limit.names]
+    shown = {f"log10_{name}": name for name in logs}
+    outcomes = list(dict.fromkeys(shown.get(name, name) for name in [*_names(goals), *limited]))
+    for column in outcomes:
+        if column in inputs:
+            raise UsageError(f"{path.name} expected {column} as input or goal, got both; drop one")
     given = {key: _input(key, table, path) for key, table in inputs.items()}
 
-    frame = read_frame(path.parent / told["table"], inputs=list(given), goals=[column])
+    frame = read_frame(path.parent / told["table"], inputs=list(given), goals=outcomes)
     for key, table in inputs.items():
         if "descriptors" in table or "key" in table:
             found = _descriptors(key, table, column_of(frame, key), path)
@@ -87,9 +96,11 @@ def problem(name: str, options: Options) -> Problem:
         name,
         {key: column_of(frame, key) for key in given},
         given,
-        numbers(column_of(frame, column), column, told["table"])[:, None],
-        goal,
-        log=log,
+        [
+            Outcome(column, numbers(column_of(frame, column), column, told["table"])[:, None], log)
+            for column, log in ((column, column in logs) for column in outcomes)
+        ],
+        goals,
         repeats=_repeats(told, options, path),
         statuses=None if _STATUS in given else statuses_of(frame),
     )
@@ -221,22 +232,35 @@ def _tables(told: Mapping[str, Any], key: str, path: Path) -> dict[str, dict[str
     return found
 
 
-def _goal(goals: Mapping[str, dict[str, Any]], path: Path) -> tuple[str, Goal, bool]:
-    if len(goals) > 1:
+def _goals(
+    tables: Mapping[str, dict[str, Any]], told: Mapping[str, Any], path: Path
+) -> tuple[Goals, list[str]]:
+    """All that is optimised, and the goals on a log scale."""
+    goals: list[Goal] = []
+    logs: list[str] = []
+    for name, table in tables.items():
+        _only_known(table, ("direction", "scale"), f"key of [goals.{name}]")
+        direction, scale = table.get("direction"), table.get("scale", "linear")
+        if direction not in ("minimize", "maximize"):
+            raise UsageError(
+                f'goal {name} expected direction "minimize" or "maximize", got {direction!r}'
+            )
+        if scale not in ("linear", "log"):
+            raise UsageError(f'goal {name} expected scale "linear" or "log", got {scale!r}')
+        logs += [name] if scale == "log" else []
+        goals.append(Goal(f"log10_{name}" if scale == "log" else name, direction))
+    limits, reference = told.get("subject_to", []), told.get("reference")
+    if not isinstance(limits, list) or not all(isinstance(text, str) for text in limits):
+        raise UsageError(f'{path.name} expected subject_to = ["NAME <= NUMBER"], got {limits!r}')
+    if reference is not None and not isinstance(reference, dict):
         raise UsageError(
-            f"{path.name} expected one goal, got {', '.join(goals)}: several goals are not "
-            "supported yet; keep one"
+            f"{path.name} expected reference = {{ NAME = NUMBER, ... }}, got {reference!r}"
         )
-    ((name, table),) = goals.items()
-    _only_known(table, ("direction", "scale"), f"key of [goals.{name}]")
-    direction, scale = table.get("direction"), table.get("scale", "linear")
-    if direction not in ("minimize", "maximize"):
-        raise UsageError(
-            f'goal {name} expected direction "minimize" or "maximize", got {direction!r}'
-        )
-    if scale not in ("linear", "log"):
-        raise UsageError(f'goal {name} expected scale "linear" or "log", got {scale!r}')
-    return name, Goal(name, direction), scale == "log"
+    return Goals.of(goals, limits, reference), logs
+
+
+def _names(goals: Goals) -> list[str]:
+    return [goal.name for goal in goals.goals]
 
 
 def _input(name: str, table: Mapping[str, Any], path: Path) -> Input:

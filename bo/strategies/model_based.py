@@ -86,6 +86,9 @@ class ModelBased:
                 f"option acquisition expected {wanted} for {goals}, got {options.acquisition}"
             )
         row = find(surrogate, rows(SURROGATES), what="surrogate")
+        if options.acquisition == "ts" and "paths" not in row.capabilities:
+            able = ", ".join(r.name for r in rows(SURROGATES) if "paths" in r.capabilities)
+            raise UsageError(f"option acquisition ts expected surrogate {able}, got {surrogate}")
         self.note: str | None = None
         self.fit = row.load()
         self.surrogate_options = surrogate_options or row.options()()

@@ -22,6 +22,7 @@ the same posterior in closed form, for whoever wants many gradients of it; elsew
 import math
 import time
 import warnings
+from collections.abc import Callable
 from typing import Any, cast
 
 import numpy as np
@@ -43,6 +44,7 @@ from surrogates.contract import State, check_data
 from surrogates.gp import exact
 from surrogates.inputs import Inputs
 from surrogates.options import option, options
+from surrogates.paths import GPPath
 
 Array = exact.Array
 
@@ -71,6 +73,27 @@ class MapGP(SingleTaskGP):
     diagnostics: dict[str, float]
     state: State
     predictor: exact.Predictor | None = None
+
+    def draw_path(self, generator: Generator) -> Callable[[Tensor], Tensor]:
+        """A function drawn from the posterior of f (see `surrogates.contract`, `paths`)."""
+        scaled = cast(ScaleKernel, self.covar_module)
+        kernel = cast(TiedKernel, scaled.base_kernel)
+        transform = cast(Standardize, self.outcome_transform)
+        X, y = cast(Any, self.train_inputs)[0], self.train_targets
+        mean = cast(Tensor, self.mean_module.constant).detach()
+        with torch.no_grad():
+            path = GPPath(
+                X,
+                y - mean,
+                lambda a, b: cast(Any, scaled(a, b)).to_dense(),
+                lengthscale=kernel.lengthscale.flatten()[cast(Tensor, kernel.groups)],
+                signal_var=scaled.outputscale,
+                noise_var=cast(Tensor, self.likelihood.noise).expand(len(y)),
+                matern=kernel.matern,
+                generator=generator,
+            )
+        centre, unit = transform.means.flatten(), transform.stdvs.flatten()
+        return lambda x: centre + unit * (mean + path(x))
 
     def marginals(self, x: Array, *, noise: bool) -> tuple[Array, Array]:
         """Means and variances (m,) at (m, d) columns, as of `posterior`, with or without noise.

@@ -1,4 +1,4 @@
-"""Studies to and from Optuna, and into Ax: parameters, values and states are the same."""
+"""Studies to and from Optuna and Ax: parameters, values and states are the same."""
 
 import pytest
 
@@ -134,6 +134,100 @@ def test_an_ax_client_holds_the_study_and_goes_on():
     assert study.space.check(asked) == asked
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_ax_there_and_back(tmp_path):
+    study = bo.Study(
+        bo.Space(
+            {
+                "x": bo.real(0.0, 1.0),
+                "y": bo.real(0.01, 1.0, log=True),
+                "n": bo.integer(1, 9),
+                "kind": bo.choice("a", "b", "c"),
+                "size": bo.ordinal(16, 32, 64),
+                "flag": bo.boolean(),
+                "data": bo.fixed("small"),
+            },
+            subject_to=["x + 2 * n <= 15"],
+        ),
+        "maximize gain, minimize cost",
+        subject_to=["fumes <= 1.5"],
+        reference={"gain": 0.0, "cost": 9.0},
+        name="two",
+        method="sobol",
+        seed=3,
+    )
+    for trial in study.ask(4):
+        gain = (0.1 * trial.number + 1 / 3, 0.05)
+        study.tell(trial, {"gain": gain, "cost": float(trial.number), "fumes": 1.0})
+    study.fail(study.ask()[0], "out of memory")
+    study.ask()
+    back = bo.from_ax(study.to_ax(), "back", store=tmp_path / "wald.db", method="sobol")
+    assert back.space.parameters == study.space.parameters
+    assert back.space.constraints[0].linear == study.space.constraints[0].linear
+    assert (back.goals.goals, back.goals.reference) == (study.goals.goals, study.goals.reference)
+    ours, theirs = study.trials, back.trials
+    for name in ("number", "state", "parameters", "values", "sems", "reason"):
+        assert [getattr(t, name) for t in theirs] == [getattr(t, name) for t in ours], name
+    (limit,) = back.goals.constraints
+    assert limit.holds({"fumes": 1.5})
+    assert not limit.holds({"fumes": 1.6})
+    assert [trial.number for trial in back.front()] == [trial.number for trial in study.front()]
+    with pytest.raises(UsageError, match="holds trials already"):
+        bo.from_ax(study.to_ax(), "back", store=tmp_path / "wald.db")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_client_that_ax_made_becomes_a_study_that_goes_on():
+    from ax.api.client import Client
+    from ax.api.configs import ChoiceParameterConfig, RangeParameterConfig
+
+    client = Client()
+    configs = [
+        RangeParameterConfig("lr", (1e-5, 1e-1), "float", scaling="log"),
+        RangeParameterConfig("depth", (1, 12), "int"),
+        ChoiceParameterConfig("act", ["relu", "tanh", "gelu"], "str", is_ordered=False),
+        ChoiceParameterConfig("bias", [False, True], "bool"),
+    ]
+    client.configure_experiment(configs, name="made by Ax")
+    with pytest.raises(UsageError, match="call configure_optimization"):
+        bo.from_ax(client)
+    client.configure_optimization("-loss")
+    points = client.get_next_trials(4)
+    for index in points:
+        if index == 2:
+            client.mark_trial_failed(index, failed_reason="no memory")
+        elif index < 3:
+            client.complete_trial(index, raw_data={"loss": 0.1 * index})
+    study = bo.from_ax(client, method="gp-map", seed=1)
+    assert study.name == "made by Ax"
+    assert study.space.parameters == {
+        "lr": bo.real(1e-5, 1e-1, log=True),
+        "depth": bo.integer(1, 12),
+        "act": bo.choice("relu", "tanh", "gelu"),
+        "bias": bo.boolean(),
+    }
+    assert str(study.goals) == "minimize loss"
+    assert [t.state for t in study.trials] == ["complete", "complete", "failed", "running"]
+    assert study.trials[2].reason == "no memory"
+    assert study.best is not None
+    assert study.best.number == 0
+    assert study.trials[3].parameters == points[3]
+    study.tell(3, {"loss": -1.0})
+    assert study.ask()[0].number == 4
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_a_study_cannot_say_of_ax_is_refused():
+    from ax.api.client import Client
+    from ax.api.configs import RangeParameterConfig
+
+    client = Client()
+    client.configure_experiment([RangeParameterConfig("x", (0.0, 1.0), "float")])
+    client.configure_optimization("2 * gain + recall")
+    with pytest.raises(UsageError, match="one metric a goal"):
+        bo.from_ax(client)
+
+
 def test_what_ax_cannot_say_is_refused():
     odd = bo.Study({"learning rate": bo.real(0, 1)}, method="sobol")
     with pytest.raises(CapabilityError, match="plain names"):
@@ -141,3 +235,6 @@ def test_what_ax_cannot_say_is_refused():
     mixed = bo.Study({"x": bo.choice(1, "a")}, method="sobol")
     with pytest.raises(CapabilityError, match="of one type"):
         mixed.to_ax()
+    curved = bo.Space({"x": bo.real(0, 1), "y": bo.real(0, 1)}, subject_to=["x * y <= 0.5"])
+    with pytest.raises(CapabilityError, match="linear constraints"):
+        bo.Study(curved, method="sobol").to_ax()

@@ -320,6 +320,40 @@ def check_fantasies_have_one_model_per_draw(row: Row, device: torch.device) -> N
     assert (posterior.variance > 0).all()
 
 
+def check_drawn_paths_follow_the_posterior(row: Row, device: torch.device) -> None:
+    needs(row, "paths")
+    count = 500
+    for inputs, data in ((None, wave(device, n=8)), (MIXED, levels(device))):
+        model = fitted(row, data, inputs=inputs)
+        X = torch.cat([data.X[:2], uniform(6, data.X.shape[1], use="paths", device=device)])
+        if inputs is not None:
+            X[2:, 1:] = data.X[2:8, 1:]
+        drawn = torch.stack([model.draw_path(generator("path", i))(X) for i in range(count)])
+        drawn = drawn.detach()
+        with torch.no_grad():
+            posterior = model.posterior(X)
+        mean, covariance = posterior.mean.squeeze(-1), posterior.covariance_matrix
+        variance = covariance.diagonal()
+        assert drawn.shape == (count, len(X))
+        assert ((drawn.mean(0) - mean).abs() < 5 * (variance / count).sqrt()).all()
+        # The error of a sample covariance (Gaussian), and of 1024 features in place of all.
+        spread = ((variance[:, None] * variance + covariance.square()) / count).sqrt()
+        assert ((torch.cov(drawn.T) - covariance).abs() < 5 * spread + 0.02 * variance.max()).all()
+
+
+def check_a_drawn_path_is_the_seeds_and_differentiable(row: Row, device: torch.device) -> None:
+    needs(row, "paths")
+    model = fitted(row, wave(device))
+    X = uniform(5, 2, use="path", device=device).requires_grad_()
+    path = model.draw_path(generator("path", 1))
+    assert same(path(X), model.draw_path(generator("path", 1))(X))
+    assert not same(path(X), model.draw_path(generator("path", 2))(X))
+    (slope,) = torch.autograd.grad(path(X).sum(), X)
+    step = torch.full_like(X, 1e-6)
+    change = (path(X + step) - path(X - step)) / 2e-6
+    assert torch.allclose(change, slope.sum(dim=1), rtol=1e-3, atol=1e-4)
+
+
 def levels(device: torch.device, *, seen: int = 3, n: int = 18) -> Data:
     """A step per level of a choice, of whose four levels the first few were seen."""
     x = uniform(n, 1, use="levels", device=device)

@@ -44,6 +44,10 @@ def column_of(name: str, goal: str) -> str:
     raise AssertionError(goal)
 
 
+def first_means(objective: Any) -> Any:
+    return next(iter(objective.means.values()))
+
+
 @pytest.mark.parametrize(
     ("name", "goal"),
     [pytest.param(*p, marks=[pytest.mark.slow] * (p[0] in SLOW), id="-".join(p)) for p in PAIRS],
@@ -55,11 +59,15 @@ def test_agrees_with_the_index(data_folder: Path, name: str, goal: str) -> None:
     log = goal in table.log
     objective = made.evaluate
     assert isinstance(objective, Measurements)
-    measured = objective.means[np.isfinite(objective.means)]
+    measured = first_means(objective)[np.isfinite(first_means(objective))]
 
     assert made.space.candidates is not None
-    assert len(made.space.candidates) == len(objective.means) == int(expected["distinct_configs"])
-    assert len(objective.means) - len(measured) == int(expected["failed"])
+    assert (
+        len(made.space.candidates)
+        == len(first_means(objective))
+        == int(expected["distinct_configs"])
+    )
+    assert len(first_means(objective)) - len(measured) == int(expected["failed"])
     assert made.goals.only.direction.startswith(expected["goal"])
     assert made.goals.only.name == (f"log10_{goal}" if log else goal)
     assert made.optimum is not None
@@ -69,14 +77,14 @@ def test_agrees_with_the_index(data_folder: Path, name: str, goal: str) -> None:
     assert len(made.space.parameters) >= int(expected["dims"])
 
     for row in np.random.default_rng(0).integers(len(measured), size=20).tolist():
-        if np.isnan(objective.means[row]):
+        if np.isnan(first_means(objective)[row]):
             continue
         found: Any = made.evaluate(made.space.candidates[row], seed=0)
         if log:
             assert isinstance(found, dict)
             assert found[f"log10_{goal}"] == math.log10(found[goal])
             found = found[goal]
-        assert found == pytest.approx(objective.means[row], rel=1e-12)
+        assert found == pytest.approx(first_means(objective)[row], rel=1e-12)
 
 
 def test_every_table_of_the_index_is_ready(data_folder: Path) -> None:
@@ -90,7 +98,7 @@ def test_failed_kernel(data_folder: Path) -> None:
     made = made_of("blackbox/gpu-convolution")
     assert made.space.candidates is not None
     assert isinstance(made.evaluate, Measurements)
-    failed = int(np.flatnonzero(np.isnan(made.evaluate.means))[0])
+    failed = int(np.flatnonzero(np.isnan(first_means(made.evaluate)))[0])
     with pytest.raises(DataError, match="failed: status .*FailedConfig"):
         made.evaluate(made.space.candidates[failed], seed=0)
     assert made.note is not None
@@ -109,7 +117,7 @@ def test_grid_is_in_c_order(data_folder: Path) -> None:
         "Op5": "nor_conv_1x1",
     }
     assert isinstance(made.evaluate, Measurements)
-    assert np.nanargmax(made.evaluate.means) == 11667
+    assert np.nanargmax(first_means(made.evaluate)) == 11667
 
 
 def test_draws_skip_seeds_that_were_not_run(data_folder: Path) -> None:

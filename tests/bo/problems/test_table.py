@@ -212,6 +212,48 @@ def test_travels_to_a_worker(make: MADE) -> None:
     assert made.evaluate(made.space.candidates[1], seed=0) == 30.0
 
 
+TRADE = """\
+x,yield,cost,waste
+1,10,1,5
+2,20,4,5
+3,15,5,5
+4,30,10,50
+5,40,,5
+"""
+TRADED = '[goals.yield]\ndirection = "maximize"\n[goals.cost]\ndirection = "minimize"\n'
+
+
+def test_several_goals_have_the_front_of_the_table(make: MADE) -> None:
+    made = make(only("[inputs.x]", TRADED), TRADE)
+    assert [str(goal) for goal in made.goals.goals] == ["maximize yield", "minimize cost"]
+    # The front is rows 1, 2 and 4: yields 10 to 30, costs 1 to 10, and a tenth of that beyond.
+    assert made.goals.reference == pytest.approx((8.0, 10.9))
+    assert made.optimum == pytest.approx(22 * 0.9 + (20 - 8) * (10 - 4) + (10 - 8) * (4 - 1))
+    assert made.evaluate({"x": 2}, seed=0) == {"yield": 20.0, "cost": 4.0}
+    with pytest.raises(DataError, match="no value"):
+        made.evaluate({"x": 5}, seed=0)
+    given = make(
+        only("[inputs.x]", TRADED, 'table = "data/t.csv"\nreference = { yield = 0, cost = 20 }\n'),
+        TRADE,
+    )
+    assert given.goals.reference == (0.0, 20.0)
+    assert given.optimum == pytest.approx(30 * 10 + 20 * 6 + 10 * 3)
+
+
+def test_constraints_speak_of_any_column_of_outcomes(make: MADE) -> None:
+    toml = only(
+        "[inputs.x]", GOAL, 'table = "data/t.csv"\nsubject_to = ["waste <= 10", "yield <= 35"]\n'
+    )
+    made = make(toml, TRADE)
+    assert str(made.goals) == "maximize yield subject to waste <= 10, yield <= 35"
+    assert made.optimum == 20.0
+    assert made.evaluate({"x": 4}, seed=0) == {"yield": 30.0, "waste": 50.0}
+    logged = make(toml.replace("direction", 'scale = "log"\ndirection'), TRADE)
+    assert logged.optimum == pytest.approx(math.log10(20.0))
+    found = logged.evaluate({"x": 4}, seed=0)
+    assert found == pytest.approx({"log10_yield": math.log10(30), "yield": 30.0, "waste": 50.0})
+
+
 TWO_GOALS = GOAL + '[goals.flow]\ndirection = "minimize"'
 BAD_TOML = [
     ("table = ", "readable TOML"),
@@ -223,7 +265,25 @@ BAD_TOML = [
     (only("[inputs]\nligand = 3"), r"expected a table \[inputs.ligand\]"),
     (only("[inputs.ligant]"), "column of t.csv, got 'ligant'; did you mean 'ligand'"),
     (only("[inputs.ligand]", GOAL.replace("yield", "yeild")), "did you mean 'yield'"),
-    (only("[inputs.ligand]", TWO_GOALS), "several goals are not supported yet"),
+    (only("[inputs.flow]", TWO_GOALS), "expected flow as input or goal, got both"),
+    (
+        only("[inputs.ligand]", GOAL, first='subject_to = "flow <= 1"\ntable = "data/t.csv"\n'),
+        "subject_to = ",
+    ),
+    (
+        only("[inputs.ligand]", GOAL, first='subject_to = ["flo <= 1"]\ntable = "data/t.csv"\n'),
+        "did you mean 'flow'",
+    ),
+    (
+        only("[inputs.ligand]", TWO_GOALS, first='reference = 3\ntable = "data/t.csv"\n'),
+        "reference = { NAME = NUMBER",
+    ),
+    (
+        only(
+            "[inputs.ligand]", TWO_GOALS, first='reference = { flow = 3 }\ntable = "data/t.csv"\n'
+        ),
+        "yield",
+    ),
     (only("[inputs.ligand]", "[goals.yield]"), "expected direction"),
     (only("[inputs.ligand]", GOAL + 'scale = "cubic"'), "expected scale"),
     (only("[inputs.ligand]", GOAL + 'scales = "log"'), "did you mean 'scale'"),
