@@ -206,7 +206,8 @@ def _climb_freely(
             lower_bounds=torch.zeros(x.shape[-1], dtype=like.dtype, device=like.device),
             upper_bounds=torch.ones(x.shape[-1], dtype=like.dtype, device=like.device),
             fixed_features={column: x[:, 0, column] for column in held} or None,
-            options={"maxiter": ITERATIONS},
+            # One by one where BoTorch cannot climb from all starts at once (another SciPy).
+            options={"maxiter": ITERATIONS, "max_optimization_problem_aggregation_size": 1},
         )
     return found.detach().squeeze(1).cpu().double().numpy()
 

@@ -50,3 +50,32 @@ def test_the_seed_alone_decides(fitted, name, pending, limited, exact):
     closed |= name in ("logei", "ehvi") if exact else name == "logei" and not limited
     drawn = pending is not None or not closed
     assert torch.equal(first, scores(4, 0)) is not drawn
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("limited", [False, True])
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("pending", [None, 2])
+def test_it_is_the_same_function_on_cuda(fitted, name, pending, limited):
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    X, model = fitted
+    several = name == "ehvi"
+    where = torch.rand(40, 1, 2, generator=torch.Generator().manual_seed(1), **F64)
+    found: list[torch.Tensor] = []
+    for device in ("cpu", "cuda"):
+        moved = copy.deepcopy(model).to(device)
+        moved.predictor = None
+        models = Models([moved, moved] if several else [moved], [moved] if limited else [])
+        waiting = None if pending is None else (X[:pending] * 0.5).to(device)
+        made = acquisition(
+            name,
+            models,
+            X.to(device),
+            waiting,
+            reference=[-5.0, -5.0] if several else None,
+            seed=3,
+        )
+        with torch.no_grad():
+            found.append(made(where.to(device)).cpu())
+    assert torch.allclose(*found, rtol=1e-5, atol=1e-7)
