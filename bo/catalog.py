@@ -35,14 +35,14 @@ METHODS: tuple[tuple[str, str, str, str, str], ...] = (
         "optuna-tpe",
         "bo.strategies.peers.optuna_tpe:OptunaTPE",
         "bo",
-        "pending",
+        "pending goals",
         "Optuna's Parzen estimator (TPE)",
     ),
     (
         "optuna-gp",
         "bo.strategies.peers.optuna_gp:OptunaGP",
         "bo",
-        "pending",
+        "pending goals",
         "Optuna's Gaussian process sampler",
     ),
     (

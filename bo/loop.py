@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from bo.commands import CommandFailed, GoalMissing
 from bo.contract import Trial
 from bo.stopping import Stopping
-from bo.trial_log import HEARTBEAT_SECONDS, owner
+from bo.trial_log import HEARTBEAT_SECONDS, REAPED, owner
 from bo.workers import Executor, Pending, WorkerDied, traceback_of, wait
 from surrogates.errors import StoreError, UsageError
 
@@ -109,7 +109,7 @@ def _reclaimed(study: "Study") -> list[Trial]:
     again: list[Trial] = []
     for trial in study.log.reclaim():
         if trial.attempt > MAX_INTERRUPTIONS:
-            reason = f"its process died {trial.attempt - 1} times"
+            reason = f"{REAPED} {trial.attempt - 1} times"
             study._finish(trial.number, "failed", reason=reason)
         else:
             again.append(trial)

@@ -45,6 +45,8 @@ from surrogates.seeds import derive_seed
 SCHEMA_VERSION = 2
 LEASE_SECONDS = 30.0
 HEARTBEAT_SECONDS = 10.0
+REAPED = "its process died"
+"""How the reason begins of a trial that was given up because nobody seemed to run it any more."""
 _HOST = socket.gethostname()
 _jitter = random.Random()  # not the global one, whose numbers belong to the user
 
@@ -435,7 +437,7 @@ class Log:
         reason: str | None = None,
         traceback: str | None = None,
     ) -> Trial:
-        """Record the outcome of a running trial, once.
+        """Record the outcome of a running trial, once; or of one given up as `REAPED`, if late.
 
         Raises:
             UsageError: no such trial, or it is finished already.
@@ -763,7 +765,10 @@ _FINISH = _Statement(
     trials.update().where(
         trials.c.study == _bound("b_study"),
         trials.c.number == _bound("b_number"),
-        trials.c.state == "running",
+        sa.or_(
+            trials.c.state == "running",
+            sa.and_(trials.c.state == "failed", trials.c.reason.startswith(REAPED)),
+        ),
     ),
     *("state", "outcome", "reason", "traceback", "finished", "revision"),
 )

@@ -3,6 +3,8 @@
 Each is compared with its own loop where it has one: what goes through the log is what it proposes.
 """
 
+import dataclasses
+import math
 import sys
 import threading
 import warnings
@@ -15,7 +17,7 @@ import pytest
 import torch
 
 from bo.contract import Strategy, Trial
-from bo.goals import Goal
+from bo.goals import Goal, Goals
 from bo.methods import make_strategy
 from bo.space import Parameters, Space, boolean, choice, fixed, integer, ordinal, real
 from bo.study import Study
@@ -244,11 +246,66 @@ def test_what_comes_back_is_what_optuna_proposes(sampler: str) -> None:
     assert float(point["rate"]) == pytest.approx(theirs["p1"], rel=1e-9)
 
 
+@pytest.mark.parametrize("sampler", ["GPSampler", "TPESampler"])
+def test_several_goals_and_constraints_are_what_optuna_makes_of_them(sampler: str) -> None:
+    optuna = pytest.importorskip("optuna")
+    method = {"GPSampler": "optuna-gp", "TPESampler": "optuna-tpe"}[sampler]
+    goals = Goals.of("minimize a, maximize b", ["c <= 0.5", "c >= -0.2"])
+    generator = torch.Generator(device="cpu").manual_seed(derive_seed(1, "ask", 8))
+    seed = int(torch.randint(2**31, (1,), generator=generator, dtype=torch.int64, device="cpu"))
+    trials: list[Trial] = []
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    more = {"multivariate": True, "constant_liar": True} if method == "optuna-tpe" else {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs = getattr(optuna.samplers, sampler)(seed=seed, n_startup_trials=4, **more)
+    study = optuna.create_study(sampler=theirs, directions=["minimize", "maximize"])
+    kinds = {
+        "p0": optuna.distributions.FloatDistribution(0.0, 1.0),
+        "p1": optuna.distributions.FloatDistribution(1e-3, 1e1, log=True),
+    }
+    for trial in log(PLANE, [0.0] * 8, seed=4):
+        x, rate = (float(value) for value in trial.parameters.values())
+        c = x - 0.4
+        values = {"a": x**2, "b": math.log10(rate) - x, "c": c}
+        trials.append(dataclasses.replace(trial, values=values))
+        study.add_trial(
+            optuna.trial.create_trial(
+                params={"p0": x, "p1": rate},
+                distributions=kinds,
+                values=[values["a"], values["b"]],
+                system_attrs={"constraints:0": c - 0.5, "constraints:1": -0.2 - c},
+            )
+        )
+    strategy = make_strategy(method, PLANE, goals, OPTIONS[method], 1)
+    (point,), state = ask(strategy, trials)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        proposed = study.ask(kinds).params
+    assert list(point.values()) == pytest.approx(list(proposed.values()), rel=1e-9)
+    if method == "optuna-gp":
+        assert [len(state[cache]) for cache in state] == [2, 2]
+        assert ask(strategy, trials, state=state)[1] != state
+
+
+def test_optuna_finds_a_front_within_constraints() -> None:
+    pytest.importorskip("optuna")
+    study = Study(
+        PLANE, "minimize a, minimize b", subject_to="c <= 0.6", method="optuna-gp", seed=2
+    )
+    for _ in range(20):
+        (trial,) = study.ask()
+        x, rate = (float(value) for value in trial.parameters.values())
+        study.tell(trial, {"a": x + rate, "b": (1 - x) ** 2 + math.log10(rate) ** 2, "c": x})
+    assert len(study.front()) >= 2
+    assert all(trial.values["c"] <= 0.6 for trial in study.front())
+
+
 def test_trials_that_exist_count_as_start_up_trials_of_optuna() -> None:
     pytest.importorskip("optuna")
     states = [ask(made("optuna-gp", PLANE, startup=6), log(PLANE, [1.0] * n))[1] for n in (5, 6)]
     assert states[0] is None
-    assert set(states[1]) == {"kernel"}
+    assert set(states[1]) == {"_gprs_cache_list"}
 
 
 def test_the_kernel_of_the_fit_before_starts_the_next() -> None:

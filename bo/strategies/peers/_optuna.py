@@ -5,26 +5,30 @@ its log scale, an int that counts the values of an ordinal, a categorical that c
 choice or boolean. Integers of more than 10,000 values are floats that are rounded, since the
 Gaussian process sampler lists every value.
 
+Several goals are its directions. An outcome constraint is what Optuna wants to be at most 0: minus
+the slack.
+
 Running trials are `RUNNING` in Optuna, enqueued ones too. Failed ones are `FAIL`: Optuna learns
 nothing from them, nor do they count among its start-up trials; those that were there before do.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Generator
 
 from bo.contract import Trial
-from bo.goals import Goal
+from bo.goals import Goals
 from bo.space import Parameter, Parameters, Space, Value
-from bo.strategies.peers._shared import active, most, quiet, settled, value_of, whole, wide
+from bo.strategies.peers._shared import LARGEST, active, most, quiet, settled, value_of, whole, wide
 
 
 def suggest(
     optuna: Any,
     sampler: Any,
     space: Space,
-    goal: Goal,
+    goals: Goals,
     trials: Sequence[Trial],
     n: int,
     generator: Generator,
@@ -35,7 +39,7 @@ def suggest(
         optuna: the package.
         sampler: an Optuna sampler, seeded.
         space: where to search.
-        goal: the outcome and its direction.
+        goals: the outcomes, their directions, and what is asked of them.
         trials: the log.
         n: how many points.
         generator: for points that replace a pending one.
@@ -44,10 +48,11 @@ def suggest(
         kinds = {name: _distribution(optuna, p) for name, p in space.free.items()}
         distributions = {f"p{i}": kind for i, kind in enumerate(kinds.values())}
         storage = optuna.storages.InMemoryStorage()
-        study = optuna.create_study(storage=storage, sampler=sampler, direction=goal.direction)
-        add = _adder(optuna, study, space, distributions)
+        directions = [goal.direction for goal in goals.goals]
+        study = optuna.create_study(storage=storage, sampler=sampler, directions=directions)
+        add = _adder(optuna, study, space, distributions, goals)
         for trial in trials:
-            add(trial.parameters, trial.state, trial, goal)
+            add(trial.parameters, trial.state, trial)
         points: list[Parameters] = []
         while len(points) < most(space, trials, n):
             asked = study.ask(distributions)
@@ -60,19 +65,20 @@ def suggest(
                 active(space, proposal)
             ):  # what runs is told, not what was proposed
                 study.tell(asked, state=optuna.trial.TrialState.FAIL)
-                add(point, "running", None, goal)
+                add(point, "running", None)
             points.append(point)
     return points
 
 
 def _adder(
-    optuna: Any, study: Any, space: Space, distributions: dict[str, Any]
-) -> Callable[[Parameters, str, Trial | None, Goal], None]:
+    optuna: Any, study: Any, space: Space, distributions: dict[str, Any], goals: Goals
+) -> Callable[[Parameters, str, Trial | None], None]:
     states = optuna.trial.TrialState
     known = {"complete": states.COMPLETE, "failed": states.FAIL}
 
-    def add(point: Parameters, state: str, trial: Trial | None, goal: Goal) -> None:
+    def add(point: Parameters, state: str, trial: Trial | None) -> None:
         values = whole(space, point)
+        measured = trial if state == "complete" else None
         made = optuna.trial.create_trial(
             state=known.get(state, states.RUNNING),
             params={
@@ -80,11 +86,18 @@ def _adder(
                 for i, (name, p) in enumerate(space.free.items())
             },
             distributions=distributions,
-            value=value_of(trial, goal) if trial is not None and state == "complete" else None,
+            values=measured and [value_of(measured, goal) for goal in goals.goals],
+            system_attrs={} if measured is None else _violations(measured, goals),
         )
         study.add_trial(made)
 
     return add
+
+
+def _violations(trial: Trial, goals: Goals) -> dict[str, float]:
+    slacks = [limit.slack(trial.values) for limit in goals.constraints]
+    told = [1.0 if math.isnan(slack) else min(max(-slack, -LARGEST), LARGEST) for slack in slacks]
+    return {f"constraints:{index}": value for index, value in enumerate(told)}
 
 
 def _distribution(optuna: Any, parameter: Parameter) -> Any:

@@ -26,7 +26,7 @@ from bo.strategies.ax import _unseen
 from bo.strategies.unseen import nearest_unseen, unseen_indices
 from surrogates.errors import NotInstalledError
 
-_LARGEST = 1e100  # its square is still finite
+LARGEST = 1e100  # its square is still finite
 _MOST_LEVELS = 10_000
 
 
@@ -89,7 +89,7 @@ def seed_from(generator: Generator) -> int:
 
 def value_of(trial: Trial, goal: Goal) -> float:
     """The outcome of a complete trial, small enough to be squared."""
-    return min(max(trial.values[goal.name], -_LARGEST), _LARGEST)
+    return min(max(trial.values[goal.name], -LARGEST), LARGEST)
 
 
 def loss_of(trial: Trial, goal: Goal) -> float:

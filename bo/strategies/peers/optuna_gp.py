@@ -2,12 +2,13 @@
 
 The code is Optuna's `GPSampler` (github.com/optuna/optuna) with its defaults: a Matern-5/2 kernel
 with one lengthscale per parameter, log expected improvement (Ament et al. 2023), over several
-points where trials are running, and a local search from ten starts. Departs from Optuna: its
+points where trials are running, of several goals that of their hypervolume, with the probability
+that constraints hold, and a local search from ten starts. Departs from Optuna: its
 sampler is seeded anew at each ask, from the study's generator.
 
-Optuna starts each fit from the kernel of the fit before. Here that kernel is the state that an ask
-leaves, so that the fit is the same in another process. Optuna's own ways are kept: random start-up
-trials, of which those that exist count; failed trials left out.
+Optuna starts each fit from the kernel of the fit before. Here those kernels are the state that an
+ask leaves, so that the fit is the same in another process. Optuna's own ways are kept: random
+start-up trials, of which those that exist count; failed trials left out.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,12 +19,13 @@ import torch
 from torch import Generator
 
 from bo.contract import Trial
-from bo.goals import Goal
+from bo.goals import Goals
 from bo.space import Parameters, Space
 from bo.strategies.peers._optuna import suggest
 from bo.strategies.peers._shared import package, pool_note, quiet, seed_from
 from surrogates.options import option, options
 
+_CACHES = ("_gprs_cache_list", "_constraints_gprs_cache_list")
 _KERNEL = ("inverse_squared_lengthscales", "kernel_scale", "noise_var")
 
 
@@ -42,9 +44,9 @@ class Options:
 class OptunaGP:
     """`GPSampler` on a study that is rebuilt from the log at each ask."""
 
-    def __init__(self, space: Space, goal: Goal, options: Options, seed: int) -> None:
+    def __init__(self, space: Space, goals: Goals, options: Options, seed: int) -> None:
         self.note: str | None = pool_note(space, "optuna-gp")
-        self.space, self.goal, self.options = space, goal, options
+        self.space, self.goals, self.options = space, goals, options
         self.optuna = package("optuna", method="optuna-gp")
 
     def ask(
@@ -55,20 +57,24 @@ class OptunaGP:
         state: Mapping[str, Any] | None,
         generator: Generator,
     ) -> tuple[list[Parameters], Mapping[str, Any] | None]:
-        """The next n points (see `bo.contract.Strategy`); the state is the fitted kernel."""
+        """The next n points (see `bo.contract.Strategy`); the state is the fitted kernels."""
         with quiet("optuna"):
             sampler = self.optuna.samplers.GPSampler(
                 seed=seed_from(generator),
                 n_startup_trials=self.options.startup,
                 deterministic_objective=self.options.deterministic,
             )
-        if state is not None:
-            sampler._gprs_cache_list = [_kernel(state["kernel"])]
-        points = suggest(self.optuna, sampler, self.space, self.goal, trials, n, generator)
-        if sampler._gprs_cache_list is None:
-            return points, None
-        (fitted,) = sampler._gprs_cache_list
-        return points, {"kernel": {name: getattr(fitted, name).tolist() for name in _KERNEL}}
+        held = state or {}
+        for cache in (name for name in _CACHES if name in held):
+            setattr(sampler, cache, [_kernel(kernel) for kernel in held[cache]])
+        points = suggest(self.optuna, sampler, self.space, self.goals, trials, n, generator)
+        fitted = {cache: getattr(sampler, cache) for cache in _CACHES}
+        told = {
+            cache: [{name: getattr(each, name).tolist() for name in _KERNEL} for each in kernels]
+            for cache, kernels in fitted.items()
+            if kernels is not None
+        }
+        return points, told or None
 
 
 def _kernel(state: Mapping[str, Any]) -> SimpleNamespace:

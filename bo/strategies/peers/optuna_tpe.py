@@ -15,7 +15,7 @@ from typing import Any
 from torch import Generator
 
 from bo.contract import Trial
-from bo.goals import Goal
+from bo.goals import Goals
 from bo.space import Parameters, Space
 from bo.strategies.peers._optuna import suggest
 from bo.strategies.peers._shared import package, pool_note, quiet, seed_from
@@ -39,9 +39,9 @@ class Options:
 class OptunaTPE:
     """`TPESampler` on a study that is rebuilt from the log at each ask."""
 
-    def __init__(self, space: Space, goal: Goal, options: Options, seed: int) -> None:
+    def __init__(self, space: Space, goals: Goals, options: Options, seed: int) -> None:
         self.note: str | None = pool_note(space, "optuna-tpe")
-        self.space, self.goal, self.options = space, goal, options
+        self.space, self.goals, self.options = space, goals, options
         self.optuna = package("optuna", method="optuna-tpe")
 
     def ask(
@@ -61,4 +61,4 @@ class OptunaTPE:
                 multivariate=self.options.multivariate,
                 constant_liar=self.options.constant_liar,
             )
-        return suggest(self.optuna, sampler, self.space, self.goal, trials, n, generator), None
+        return suggest(self.optuna, sampler, self.space, self.goals, trials, n, generator), None
