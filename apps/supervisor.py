@@ -264,7 +264,12 @@ def _key(experiment: str) -> str:
 
 
 def python(
-    module: str, *arguments: str, out: Any, err: Any, niceness: int = 0
+    module: str,
+    *arguments: str,
+    out: Any,
+    err: Any,
+    niceness: int = 0,
+    environment: Mapping[str, str] | None = None,
 ) -> "subprocess.Popen[bytes]":
     """Start a module of ours in a session of its own, with lower priority by `niceness`.
 
@@ -276,6 +281,7 @@ def python(
         stdout=out,
         stderr=err,
         start_new_session=True,
+        env=environment,
     )
     if niceness:
         with contextlib.suppress(OSError):  # it has ended already

@@ -91,6 +91,15 @@ def up(store: str, *, port: int, workers: int, show: Callable[[Mapping[str, Any]
             _tell_who_goes_on(opened)
 
 
+MEMORY = {
+    "MALLOC_ARENA_MAX": "2",
+    "MALLOC_TRIM_THRESHOLD_": "131072",
+    "MALLOC_MMAP_THRESHOLD_": "131072",
+}
+"""For the allocator of the C library: each refresh of a page runs in a new thread, and memory that
+it freed in one would come back neither to the others nor to the system."""
+
+
 class Server:
     """The page's process.
 
@@ -125,9 +134,13 @@ class Server:
         }
         words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
         words += [word for host in HOSTS for word in ("--server.allowedHosts", host)]
-        os.environ["WALD_STORE"] = self.store
         self.process = python(
-            "dashboards.serve", str(page), *words, out=subprocess.DEVNULL, err=subprocess.DEVNULL
+            "dashboards.serve",
+            str(page),
+            *words,
+            out=subprocess.DEVNULL,
+            err=subprocess.DEVNULL,
+            environment={**MEMORY, **os.environ, "WALD_STORE": self.store},
         )
         self.starts.append(time.monotonic())
 

@@ -64,11 +64,16 @@ class Up:
         self.folder = folder
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        self.arguments = arguments
+        self.start()
+
+    def start(self) -> None:
+        """Start it, again too, and wait until it answers."""
         words = [sys.executable, "-c", "from apps.cli import main; main()"]
-        words += ["up", "--port", str(self.port), "--json", *arguments]
+        words += ["up", "--port", str(self.port), "--json", *self.arguments]
         began = time.monotonic()
         self.process = subprocess.Popen(
-            words, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            words, cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
@@ -77,6 +82,14 @@ class Up:
             told = self.process.communicate()[1]
             raise RuntimeError(f"wald up ended: {told}")
         self.told: dict[str, Any] = json.loads(line)
+
+    def kill(self) -> None:
+        """Kill it, and nothing that it started."""
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdout, self.process.stderr):
+            if pipe is not None:
+                pipe.close()
 
     def server(self) -> int:
         """The process that serves the pages."""

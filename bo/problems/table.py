@@ -1,7 +1,7 @@
 """`table:<file>`: a table of measurements as a problem.
 
-The TOML file names the table (csv, csv.gz or parquet; a path relative to the TOML file), its
-inputs and its goal:
+The TOML file names the table (csv, csv.gz or parquet; a path relative to the TOML file, in which
+environment variables such as `$WALD_DATA` count), its inputs and its goal:
 
     table = "suzuki.csv.gz"
     repeats = "mean"                # or "draw": each evaluation draws one of the repeats
@@ -25,6 +25,7 @@ that have it count). `bo/problems/columns.py` tells what a column is without a t
 """
 
 import dataclasses
+import os
 import tomllib
 import warnings
 import zlib
@@ -87,7 +88,7 @@ def problem(name: str, options: Options) -> Problem:
             raise UsageError(f"{path.name} expected {column} as input or goal, got both; drop one")
     given = {key: _input(key, table, path) for key, table in inputs.items()}
 
-    frame = read_frame(path.parent / told["table"], inputs=list(given), goals=outcomes)
+    frame = read_frame(_found(path, told["table"]), inputs=list(given), goals=outcomes)
     for key, table in inputs.items():
         if "descriptors" in table or "key" in table:
             found = _descriptors(key, table, column_of(frame, key), path)
@@ -207,6 +208,14 @@ def _wanted(header: Iterable[Any], names: list[str], path: Path) -> list[str]:
     return names + [_STATUS] * (known.count(_STATUS) == 1 and _STATUS not in names)
 
 
+def _found(toml: Path, file: str) -> Path:
+    """The file that a TOML names, beside it or below `$WALD_DATA`."""
+    expanded = os.path.expandvars(file)
+    if "$" in expanded:
+        raise UsageError(f"{toml.name} expected {file} to be found, got no such variable; set it")
+    return toml.parent / expanded
+
+
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
@@ -307,6 +316,6 @@ def _descriptors(
         )
     levels = [str(level) for level in dict.fromkeys(column.dropna())]
     try:
-        return dict(zip(levels, descriptors.read(path.parent / file, key, levels), strict=True))
+        return dict(zip(levels, descriptors.read(_found(path, file), key, levels), strict=True))
     except UsageError as error:
         raise UsageError(f"descriptors of input {name}: {error}") from None

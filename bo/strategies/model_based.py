@@ -16,6 +16,7 @@ Gaussian process says that it pays.
 
 import dataclasses
 import functools
+import gc
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -44,6 +45,7 @@ from surrogates.registry import find, rows
 INCUMBENTS = 5
 _FEWEST_OUTCOMES = 2
 _FEWEST_FOR_A_SCALE = 6
+_MOST_UNCOLLECTED = 50_000_000  # bytes
 _SUCCESS = "success of an evaluation"
 
 
@@ -100,6 +102,7 @@ class ModelBased:
         self.initial = options.initial or min(max(2 * len(space.free), 4), 16)
         self.like = torch.zeros(0, dtype=torch.float64, device=options.device)
         self._latest: tuple[_Asked, Belief] | None = None
+        self._uncollected = 0
 
     def ask(
         self,
@@ -232,6 +235,12 @@ class ModelBased:
     ) -> tuple[Any, Array]:
         """The surrogate of one outcome, and the outcomes as it sees them."""
         y, var = _on_scale(scale, y, var)
+        # Models of GPyTorch hold themselves: only the collector frees them, and it counts objects,
+        # not bytes. Each has some matrices of all outcomes.
+        self._uncollected += 3 * 8 * len(y) ** 2
+        if self._uncollected > _MOST_UNCOLLECTED:
+            gc.collect()
+            self._uncollected = 0
         model = self.fit(
             X,
             self._column(y),

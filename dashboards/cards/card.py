@@ -15,6 +15,9 @@ from dashboards.cards.picture import Frames, Part, Picture, Spec, name_of, spec_
 from dashboards.theme import PRINT
 from dashboards.words import plain
 
+MOST_KEPT = 48
+_kept: dict[tuple[Any, ...], tuple["Card", "Panels"]] = {}
+_MAKING = threading.RLock()
 _RENDERING = threading.Lock()  # one picture at a time, so that memory stays bounded
 MOST_NODES = 300  # marks of a picture that a browser keeps one by one; with more it paints them
 ZOOM_HELP = "Drag to move, Shift and wheel to zoom, double-click for the whole."
@@ -52,14 +55,18 @@ Version = tuple[Any, ...] | None
 
 
 def made(make: Callable[[], Card], key: str, version: Version) -> tuple[Card, Panels]:
-    """A card with its panels; what has been made from the same version before is not made again."""
-    return _make(make) if version is None else _kept((key, *version), make)
+    """A card with its panels; what has been made from the same version before is not made again.
 
-
-@st.cache_resource(max_entries=48, show_spinner=False)
-def _kept(version: tuple[Any, ...], _maker: Callable[[], Card]) -> tuple[Card, Panels]:
-    del version
-    return _make(_maker)
+    All readers share what is kept. Not `st.cache_resource`, which remembers every version for ever.
+    """
+    if version is None:
+        return _make(make)
+    with _MAKING:  # one at a time: of two readers, the second finds what the first has made
+        found = _kept.pop((key, *version), None) or _make(make)
+        _kept[(key, *version)] = found  # the latest at the end
+        while len(_kept) > MOST_KEPT:
+            del _kept[next(iter(_kept))]
+    return found
 
 
 def _make(make: Callable[[], Card]) -> tuple[Card, Panels]:

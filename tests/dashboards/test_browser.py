@@ -261,7 +261,7 @@ def test_start_makes_one_run_whoever_presses_and_it_equals_its_command(look, sto
     assert len(digests) == 1
 
 
-def test_kill_the_page_then_a_worker_while_two_runs_and_two_browsers_are_open(look, store, up):
+def test_kill_page_supervisor_and_worker_while_two_runs_and_two_browsers_are_open(look, store, up):
     submitted(store, "first")
     submitted(store, "second")
     a, b = look("run?run=first"), look("run?run=second")
@@ -275,6 +275,16 @@ def test_kill_the_page_then_a_worker_while_two_runs_and_two_browsers_are_open(lo
     before = steps(a), steps(b)
     wait_for(lambda: steps(a) > before[0], "the first tab to heal by itself")
     wait_for(lambda: steps(b) > before[1], "the second tab to heal by itself")
+    assert (worker(store, "first"), worker(store, "second")) == workers
+
+    up.kill()  # the supervisor: runs and pages go on without it
+    before = steps(a), steps(b)
+    wait_for(lambda: steps(a) > before[0], "the first tab to go on")
+    wait_for(lambda: steps(b) > before[1], "the second tab to go on")
+    up.start()  # takes over, and replaces the page that has nobody
+    before = steps(a), steps(b)
+    wait_for(lambda: steps(a) > before[0], "the first tab to heal again")
+    wait_for(lambda: steps(b) > before[1], "the second tab to heal again")
     assert (worker(store, "first"), worker(store, "second")) == workers
 
     os.kill(workers[0], signal.SIGKILL)

@@ -197,6 +197,17 @@ def test_descriptors_are_used_and_checked(make: MADE, tmp_path: Path) -> None:
         make(toml.replace('key = "name"', ""))
 
 
+def test_a_variable_of_the_environment_counts_in_a_path(
+    make: MADE, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toml = only("[inputs.ligand]", first='table = "$TABLES/t.csv"\n')
+    monkeypatch.delenv("TABLES", raising=False)
+    with pytest.raises(UsageError, match="no such variable"):
+        make(toml)
+    monkeypatch.setenv("TABLES", str(tmp_path / "data"))
+    assert len(make(toml).space.candidates or ()) == 2
+
+
 def test_points_outside_the_table(make: MADE) -> None:
     made = make(only("[inputs.ligand]\n[inputs.flow]"))
     with pytest.raises(UsageError, match="expected one of the 4 rows"):
