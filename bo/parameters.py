@@ -195,8 +195,12 @@ class Parameter:
 
     @functools.cached_property
     def _features(self) -> Array:
-        """(levels, width): the descriptors from 0 to 1, without those that are all equal."""
-        return _unit_features(self.descriptors)
+        """(levels, width): the descriptors from 0 to 1, without those that are all equal.
+
+        Their principal coordinates, where there are as many descriptors as levels, or more.
+        """
+        features = _unit_features(self.descriptors)
+        return features if features.shape[1] < self.levels else _principal(features)
 
     def _positions(self, values: Sequence[Any]) -> NDArray[np.int64]:
         return np.array([self._index[value] for value in values], dtype=np.int64)
@@ -394,6 +398,22 @@ def _unit_features(rows: tuple[tuple[float, ...], ...]) -> Array:
     low, high = features.min(axis=0), features.max(axis=0)
     varied = high - low > _NARROWEST
     return (features[:, varied] - low[varied]) / (high[varied] - low[varied])
+
+
+def _principal(features: Array) -> Array:
+    """The same distances between the rows, but for a common factor, in the fewest columns.
+
+    Each from 0 on, the longest to 1: levels then lie about as far apart as the ends of any other
+    parameter, however many descriptors they have.
+    """
+    centred = features - features.mean(axis=0)
+    left, lengths, _ = np.linalg.svd(centred, full_matrices=False)
+    kept = lengths > 1e-9 * lengths[0]
+    axes = left[:, kept] * lengths[kept]
+    farthest = np.abs(axes).argmax(axis=0)
+    axes = axes * np.sign(axes[farthest, np.arange(axes.shape[1])])  # a sign of its own each time
+    axes = axes - axes.min(axis=0)
+    return axes / axes.max()
 
 
 def _check_apart(levels: tuple[Value, ...], features: Array) -> None:

@@ -129,3 +129,20 @@ def test_a_search_uses_what_similar_levels_share():
     study.run(lambda p: (levels.index(p["m"]) - 13) ** 2 / 10.0, 9)
     assert study.best is not None
     assert study.best.parameters == {"m": "l13"}
+
+
+def test_of_many_descriptors_the_distances_between_levels_are_kept_in_few_columns():
+    random = np.random.default_rng(7)
+    rows = random.normal(size=(6, 200)) @ np.diag(random.random(200))
+    made = bo.choice(*"abcdef", descriptors=rows.tolist())
+    assert made.width == 5
+    columns = made.encode(list("abcdef"))
+    assert columns.min() == 0.0
+    assert columns.max() == 1.0
+    unit = (rows - rows.min(axis=0)) / (rows.max(axis=0) - rows.min(axis=0))
+    pairs = np.triu_indices(6, 1)
+    far = [np.linalg.norm(x[:, None] - x[None], axis=-1)[pairs] for x in (unit, columns)]
+    assert np.allclose(far[1] / far[0], far[1][0] / far[0][0])
+    assert made.decode(columns) == list("abcdef")
+    again = bo.choice(*"abcdef", descriptors=rows.tolist())
+    assert np.array_equal(again.encode(list("abcdef")), columns)
