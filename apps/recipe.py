@@ -19,11 +19,6 @@ from importlib import import_module, resources
 from pathlib import Path
 from typing import Any
 
-from apps.experiment import experiment
-from apps.optimize import ask, tell
-from apps.store import Store
-from apps.summary import find_object
-from bo.study import Study
 from surrogates.errors import UsageError
 from surrogates.options import unknown
 
@@ -58,11 +53,18 @@ def recipe(name: str, store: str, seed: int) -> dict[str, Any]:
         if "study" in told:
             space = file.with_name(told["space"])
             return {"recipe": name, "page": page, **_by_hand(told, space, store, seed)}
+        from apps.experiment import experiment
+
         found = experiment(str(file), store, command=["wald", "demo", name])
     return {"recipe": name, "page": page, "state": found["state"], "experiment": found}
 
 
 def _by_hand(told: Mapping[str, Any], space: Path, store: str, seed: int) -> dict[str, Any]:
+    from apps.optimize import ask, tell
+    from apps.store import Store
+    from apps.summary import find_object
+    from bo.study import Study
+
     module, _, function = told["laboratory"].partition(":")
     measure = getattr(import_module(module), function)
     name, n = told["study"], told["batch"]

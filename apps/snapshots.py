@@ -12,7 +12,6 @@ from typing import Any
 from apps.events import Event
 from bo.contract import Believer, Trial
 from bo.health import health
-from bo.snapshot import SnapshotBudget, predictions, snapshot
 from bo.study import Study
 
 
@@ -47,8 +46,10 @@ class Snapshots:
             elif event.payload.get("predicted") is not None:
                 told = event.payload["predicted"]
                 self.checked.append((told["mean"], told["std"], event.payload["value"]))
-        self.budget = SnapshotBudget(every=max(every, 1), last=last)
         if every > 0 and isinstance(study.strategy, Believer):
+            from bo.snapshot import SnapshotBudget  # loads BoTorch, which others do without
+
+            self.budget = SnapshotBudget(every=every, last=last)
             study.after_ask = self._asked
 
     def prediction(self, trial: Trial) -> dict[str, Any]:
@@ -77,6 +78,8 @@ class Snapshots:
     def _look(
         self, before: Sequence[Trial], new: list[Trial], state: Mapping[str, Any]
     ) -> list[Event]:
+        from bo.snapshot import predictions, snapshot
+
         told = predictions(self.study, before, new)
         self.predicted |= told
         events: list[Event] = []
