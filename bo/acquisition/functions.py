@@ -97,6 +97,7 @@ def acquisition(
     *,
     reference: Sequence[float] | None = None,
     seed: int,
+    margin: float = 0.0,
 ) -> AcquisitionFunction:
     """The acquisition function of one more point.
 
@@ -107,6 +108,8 @@ def acquisition(
         pending: (p, d) points under evaluation, or None.
         reference: oriented as the outcomes; of several goals.
         seed: of the Monte Carlo base samples.
+        margin: of `logei`: how far above the best mean improvement begins, in the units of the
+            outcomes.
 
     Raises:
         UsageError: `ehvi` for one goal, or another one for several.
@@ -126,11 +129,11 @@ def acquisition(
             return FusedLogEHVI(fused[:m], reference, pending, limits=fused[m:], seed=seed)
         return _hypervolume(models, observed, pending, reference, seed)
     if name == "logei" and closed:
-        return FusedLogEI(fused[0], pending, limits=fused[1:], seed=seed)
+        return FusedLogEI(fused[0], pending, limits=fused[1:], seed=seed, margin=margin)
     if name == "ts":
         return ThompsonSample(model, limits, observed, seed=seed)
     if limits:
-        return _limited(name, models, observed, pending, seed)
+        return _limited(name, models, observed, pending, seed, margin)
     sampler = SobolQMCNormalSampler(torch.Size([SAMPLES]), seed=seed)
     if name == "lognei":
         # Pruned here: left to BoTorch, it would draw from torch's global generator.
@@ -143,14 +146,19 @@ def acquisition(
         return UpperConfidenceBound(model, beta=BETA)
     if name == "ucb":
         return qUpperConfidenceBound(model, beta=BETA, sampler=sampler, X_pending=pending)
-    best = _means([model], observed).max()
+    best = _means([model], observed).max() + margin
     if pending is None:
         return LogExpectedImprovement(model, best_f=best)
     return qLogExpectedImprovement(model, best_f=best, sampler=sampler, X_pending=pending)
 
 
 def _limited(
-    name: str, models: Models, observed: Tensor, pending: Tensor | None, seed: int
+    name: str,
+    models: Models,
+    observed: Tensor,
+    pending: Tensor | None,
+    seed: int,
+    margin: float,
 ) -> AcquisitionFunction:
     """One goal with limits, for models that have no closed form."""
     joined, constraints = models.joined, models.constraints
@@ -179,7 +187,7 @@ def _limited(
     best = means[holds, 0].max() if bool(holds.any()) else means[:, 0].min()
     return qLogExpectedImprovement(
         joined,
-        best_f=best,
+        best_f=best + margin,
         sampler=sampler,
         objective=objective,
         constraints=constraints,

@@ -129,18 +129,26 @@ class FusedLogEI(Fused):
         pending: (p, d) points under evaluation, or None.
         limits: models, fitted on the CPU, of what is to be at least 0 at a point that counts.
         seed: of the histories that are imagined for pending points.
+        margin: how far above the best mean improvement begins, in the units of the outcomes.
     """
 
     def __init__(
-        self, model: MapGP, pending: Tensor | None, *, limits: Sequence[MapGP] = (), seed: int
+        self,
+        model: MapGP,
+        pending: Tensor | None,
+        *,
+        limits: Sequence[MapGP] = (),
+        seed: int,
+        margin: float = 0.0,
     ) -> None:
         super().__init__([model], limits, pending, seed=seed, histories=HISTORIES)
         (self.predictor,) = self.predictors
         mean, _ = self.predictor.moments(self.predictor.data.X)
         holds = self.allowed()
         best = np.where(holds, mean, -np.inf).max(axis=0)
-        self.best = np.where(holds.any(axis=0), best, mean.min(axis=0))
-        self.log_unit = math.log(float(standard(model).stdvs) / len(self.best))
+        unit = float(standard(model).stdvs)
+        self.best = np.where(holds.any(axis=0), best, mean.min(axis=0)) + margin / unit
+        self.log_unit = math.log(unit / len(self.best))
 
     def values(self, x: Array) -> Array:
         """Values (m,) at (m, d) columns."""

@@ -43,6 +43,9 @@ from surrogates.power import Power
 from surrogates.registry import find, rows
 
 INCUMBENTS = 5
+STALLED = 10
+SHOWS = 0.01  # of the spread of the outcomes
+FAR = 0.1
 _FEWEST_OUTCOMES = 2
 _FEWEST_FOR_A_SCALE = 6
 _MOST_UNCOLLECTED = 50_000_000  # bytes
@@ -64,6 +67,11 @@ class Options:
         default="auto",
         help="auto: a power scale for the goal where it pays; none: its own scale",
         choices=("auto", "none"),
+    )
+    stalled: str = option(
+        default="explore",
+        help="explore: while nothing improves, every second ask wants more than a little (logei)",
+        choices=("explore", "refine"),
     )
     device: str = option(default="cpu", help="where the model computes", choices=("cpu", "cuda"))
 
@@ -129,7 +137,9 @@ class ModelBased:
             points.append(point)
             if len(points) == n:
                 break
-            function = self._acquisition(belief.models, belief.observed, trials, points, generator)
+            function = self._acquisition(
+                belief.models, belief.observed, belief.outcomes, trials, points, generator
+            )
         return points, self._state(belief)
 
     def belief(
@@ -209,13 +219,14 @@ class ModelBased:
             old = before.get(_SUCCESS)
             limits.append(self._fit(all_X, succeeded, None, None, generator, old)[0])
         models = Models(goals, limits)
-        function = self._acquisition(models, X, trials, points, generator)
+        told = torch.as_tensor(np.stack(outcomes, axis=1)).to(self.like)
+        function = self._acquisition(models, X, told, trials, points, generator)
         belief = Belief(
             models=models,
             acquisition=function,
             name="ehvi" if self.goals.several else self.options.acquisition,
             observed=X,
-            outcomes=torch.as_tensor(np.stack(outcomes, axis=1)).to(self.like),
+            outcomes=told,
             designed=len(points),
             goal=self.goals.goals[0],
             scale=scale,
@@ -312,6 +323,7 @@ class ModelBased:
         self,
         models: Models,
         X: Tensor,
+        outcomes: Tensor,
         trials: Sequence[Trial],
         points: Sequence[Parameters],
         generator: Generator,
@@ -326,7 +338,29 @@ class ModelBased:
             self._columns(waiting) if waiting else None,
             reference=self._reference(trials),
             seed=int(torch.randint(2**31, (1,), generator=generator)),
+            margin=self._margin(trials, outcomes[:, 0].numpy(force=True), points),
         )
+
+    def _margin(
+        self, trials: Sequence[Trial], outcomes: Array, points: Sequence[Parameters]
+    ) -> float:
+        """How much better than the best a point must be to count, in the model's outcomes.
+
+        Expected improvement refines what it knows for as long as that promises anything, however
+        little. Once nothing has shown in the last `STALLED` outcomes, every second turn is for
+        larger improvements alone, which lie elsewhere: two of the targets of Jones (2001), "A
+        Taxonomy of Global Optimization Methods Based on Response Surfaces", section 6.
+        """
+        turn = len(trials) + len(points)
+        if self.goals.several or self.options.stalled == "refine" or turn % 2:
+            return 0.0
+        complete = [trial for trial in trials if trial.state == "complete"]
+        counts = np.array([self.goals.feasible(trial.values) for trial in complete])
+        if not counts[:-STALLED].any():
+            return 0.0
+        best = np.where(counts, outcomes, -np.inf)
+        spread = float(np.std(outcomes))
+        return FAR * spread if best.max() - best[:-STALLED].max() < SHOWS * spread else 0.0
 
     def _reference(self, trials: Sequence[Trial]) -> list[float] | None:
         """The reference point of several goals, oriented; inferred where it is not given."""

@@ -108,7 +108,9 @@ class TrustRegion:
         self.note: str | None = None
         self.space, self.goal, self.options, self.seed = space, goal, options, seed
         self.initial = options.initial or min(max(2 * len(space.free), 4), 40)
-        self.model = ModelBased("gp-map", space, Goals.of(goal), ModelOptions(), seed)
+        self.model = ModelBased(
+            "gp-map", space, Goals.of(goal), ModelOptions(stalled="refine"), seed
+        )
 
     def ask(
         self,
@@ -140,7 +142,7 @@ class TrustRegion:
             if len(points) == n:
                 break
             function = self.model._acquisition(
-                belief.models, belief.observed, local, points, generator
+                belief.models, belief.observed, belief.outcomes, local, points, generator
             )
         told = dict(self.model._state(belief))
         numbers = {"length": region.length, "restarts": float(region.restarts)}

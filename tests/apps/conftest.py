@@ -4,33 +4,37 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.apps.forked import Forked, Server
+
+ENV = {**os.environ, "OMP_NUM_THREADS": "1"}
 WALD = [sys.executable, "-c", "from apps.cli import main; main()"]
 
 
 class Wald:
     """The command line in one folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, server: Server) -> None:
         self.folder = folder
-        self.env = {**os.environ, "OMP_NUM_THREADS": "1"}
+        self.server = server
+        self.env = dict(ENV)
 
     def __call__(
         self, *arguments: object, timeout: float = 300
     ) -> subprocess.CompletedProcess[str]:
         """Run to the end."""
-        return subprocess.run(
-            [*WALD, *map(str, arguments)],
-            cwd=self.folder,
-            env=self.env,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=timeout,
-        )
+        process = self.start(*arguments)
+        try:
+            out, err = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+        words = [str(argument) for argument in arguments]
+        return subprocess.CompletedProcess(words, process.wait(), out, err)
 
     def json(self, *arguments: object) -> dict:
         """Run with --json; exactly one object must be on stdout."""
@@ -39,8 +43,10 @@ class Wald:
         assert ended.stdout.count("\n") == 1
         return json.loads(ended.stdout)
 
-    def start(self, *arguments: object) -> subprocess.Popen[str]:
+    def start(self, *arguments: object) -> "subprocess.Popen[str] | Forked":
         """Start and return at once."""
+        if self.env == ENV:
+            return self.server.start([str(a) for a in arguments], self.folder, self.env)
         return subprocess.Popen(
             [*WALD, *map(str, arguments)],
             cwd=self.folder,
@@ -55,7 +61,14 @@ class Wald:
         return {str(p.relative_to(self.folder)) for p in self.folder.rglob("*") if p.is_file()}
 
 
+@pytest.fixture(scope="session")
+def _server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = Server(tmp_path_factory.mktemp("server"), ENV)
+    yield server
+    server.stop()
+
+
 @pytest.fixture
-def wald(tmp_path: Path) -> Wald:
+def wald(tmp_path: Path, _server: Server) -> Wald:
     """`wald` in an empty folder."""
-    return Wald(tmp_path)
+    return Wald(tmp_path, _server)

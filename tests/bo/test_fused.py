@@ -44,6 +44,14 @@ def test_values_are_botorchs(model, points):
     assert torch.allclose(ours[near], theirs[near], atol=1e-3)
 
 
+def test_a_margin_is_added_to_the_best(model, points):
+    best = model.posterior(model.train_inputs[0]).mean.max().detach() + 0.7
+    theirs = LogExpectedImprovement(model, best_f=best)(points).detach()
+    ours = FusedLogEI(model, None, seed=0, margin=0.7)(points)
+    near = theirs > theirs.max() - 30
+    assert torch.allclose(ours[near], theirs[near], atol=1e-3)
+
+
 @pytest.fixture(scope="module")
 def limits() -> list[map_gp.MapGP]:
     X = torch.rand(15, 3, generator=torch.Generator().manual_seed(6), dtype=torch.float64)
