@@ -12,7 +12,8 @@ from typing import Any
 
 from apps import launch, runner
 from apps.events import Event
-from apps.store import RunRow, Store
+from apps.schema import RunRow
+from apps.store import Store
 from bo.contract import Believer
 from bo.snapshot import log_before, snapshot
 from bo.study import Study

@@ -23,8 +23,9 @@ from apps.experiment_report import write
 from apps.experiment_results import Known, collect, curves, tell
 from apps.experiment_worker import choose_row
 from apps.progress import _duration
+from apps.schema import ExperimentRow, RunRow
 from apps.spec import LARGEST, RunSpec
-from apps.store import ExperimentRow, RunRow, Store
+from apps.store import Store
 from bo.trial_log import is_missing, store_url
 from surrogates.errors import UsageError
 from surrogates.options import unknown

@@ -13,7 +13,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from apps.store import ExperimentRow, Store, TakenOver
+from apps.schema import ExperimentRow
+from apps.store import Store, TakenOver
 from surrogates.errors import StoreError, WaldError
 
 NOT_TAKEN = 3

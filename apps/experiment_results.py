@@ -21,7 +21,8 @@ from apps import statistics
 from apps.curves import quartiles
 from apps.experiment_file import Entry, Plan
 from apps.experiment_worker import choose_row
-from apps.store import RunRow, Store, current_state
+from apps.schema import RunRow
+from apps.store import Store, current_state
 from bo import metrics
 from bo.contract import Trial
 from surrogates.seeds import derive_seed

@@ -23,8 +23,9 @@ from scipy.stats import qmc
 
 from apps import launch, runner
 from apps.catalog import check_names
+from apps.schema import RunRow
 from apps.spec import RunSpec
-from apps.store import RunRow, Store, current_state
+from apps.store import Store, current_state
 from bo.contract import Problem
 from bo.methods import make_problem
 from bo.space import Parameters, Space

@@ -13,8 +13,9 @@ from threadpoolctl import threadpool_limits
 from apps import runner
 from apps.optimize import known_results
 from apps.progress import Bar
+from apps.schema import RunRow
 from apps.spec import RunSpec
-from apps.store import RunRow, Store
+from apps.store import Store
 from apps.summary import find_object, run_object
 from bo.contract import Problem
 from bo.known import Known

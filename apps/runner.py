@@ -32,9 +32,10 @@ import torch
 
 from apps.catalog import check_names
 from apps.events import Event
+from apps.schema import RunRow
 from apps.snapshots import Snapshots
 from apps.spec import RunSpec
-from apps.store import RunRow, Store, TakenOver, current_state
+from apps.store import Store, TakenOver, current_state
 from apps.summary import run_object, summarise_record, summarise_trials
 from bo import metrics
 from bo.contract import Problem, Trial

@@ -12,7 +12,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from apps.store import ENDED, RunRow, Store, current_state
+from apps.schema import RunRow
+from apps.store import ENDED, Store, current_state
 from bo import metrics
 from bo.contract import Trial
 from bo.goals import Goals

@@ -21,7 +21,8 @@ from typing import Any
 
 from apps.events import Event
 from apps.experiment_file import slug
-from apps.store import ExperimentRow, RunRow, Store, current_state
+from apps.schema import ExperimentRow, RunRow
+from apps.store import Store, current_state
 from bo.trial_log import local_process
 from surrogates.errors import StoreError
 

@@ -27,8 +27,9 @@ from pathlib import Path
 from typing import Any
 
 from apps.events import Event
+from apps.schema import events as events_table
 from apps.spec import RunSpec
-from apps.store import Store, current_state, events as events_table
+from apps.store import Store, current_state
 from apps.summary import summarise_record, summarise_trials
 from benchmarks.browsing import (
     Up,

@@ -16,8 +16,9 @@ import pandas as pd
 import streamlit as st
 
 from apps.curves import run_curve
+from apps.schema import RunRow
 from apps.spec import DEFAULT_STORE
-from apps.store import RunRow, Store, UsageError, current_state
+from apps.store import Store, UsageError, current_state
 from apps.summary import find_object, run_object, study_object
 from dashboards.buffer import Buffer
 

@@ -13,7 +13,8 @@ import streamlit as st
 
 from apps.curves import PALETTE, Style, style
 from apps.experiment_file import Plan, parse_plan
-from apps.store import ExperimentRow, Store, UsageError, current_state
+from apps.schema import ExperimentRow
+from apps.store import Store, UsageError, current_state
 from dashboards.data import _identity
 
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from apps.catalog import check_options
+from apps.schema import RunRow
 from apps.spec import DEVICES, KINDS, RunSpec
-from apps.store import RunRow, UsageError
+from apps.store import UsageError
 
 MOST_SEEDS = 50
 MOST_DIMENSIONS = 200

@@ -48,7 +48,8 @@ def card(data: RunData, *, parameter: str | None = None) -> Card:
     best = _point((belief.get("incumbent") or {}).get(name), kind)
     title = marks.goal_title(data)
     x = _x(name, table, kind, [*curve["at"], *dots["at"]])
-    upper = _upper(curve, dots, x, title, kind)
+    ends, wide = _ends(curve, dots)
+    upper = _upper(curve, dots, x, title, kind, ends)
     if best is not None and belief.get("incumbent_value") is not None:
         upper.append(_diamond(x, best, belief["incumbent_value"]))
     if upcoming is not None:
@@ -64,7 +65,7 @@ def card(data: RunData, *, parameter: str | None = None) -> Card:
     several = len(slices) > 1 or len([t for t in data.parameters.values() if _free(t)]) > 1
     return Card(
         title=f"Belief along {name}: {marks.name_of(data)}",
-        reading=_reading(belief, several, cut),
+        reading=_reading(belief, several, wide, cut),
         alt=_alt(belief, name, upcoming, len(dots)),
         data=_data(curve, dots),
         chart=chart,
@@ -115,10 +116,35 @@ def _x(name: str, table: Mapping[str, Any], kind: str, shown: list[Any]) -> alt.
     )
 
 
+def _ends(curve: pd.DataFrame, dots: pd.DataFrame) -> tuple[list[float] | None, bool]:
+    """What is shown of the band, and whether that is not all of it.
+
+    Far from every trial it may be a thousand times as high as the means and the trials, which
+    would lie flat beside it: it gets as much room as they have, above and below.
+    """
+    shown = pd.concat([curve["mean"], dots["value"]]).dropna()
+    band = pd.concat([curve["low"], curve["high"]]).dropna()
+    if not len(band) or shown.max() <= shown.min():
+        return None, False
+    room = shown.max() - shown.min()
+    low, high = shown.min() - room, shown.max() + room
+    wide = bool(band.min() < low or band.max() > high)
+    inside = pd.concat([shown, band.clip(low, high)])
+    return [float(inside.min()), float(inside.max())], wide
+
+
 def _upper(
-    curve: pd.DataFrame, dots: pd.DataFrame, x: alt.X, title: str, kind: str
+    curve: pd.DataFrame,
+    dots: pd.DataFrame,
+    x: alt.X,
+    title: str,
+    kind: str,
+    ends: list[float] | None,
 ) -> list[alt.Chart]:
-    y: dict[str, Any] = {"title": title, "scale": alt.Scale(zero=False)}
+    scale = alt.Scale(zero=False)
+    if ends is not None:
+        scale = alt.Scale(domain=ends, padding=6, clamp=True)
+    y: dict[str, Any] = {"title": title, "scale": scale}
     told = [
         marks.tip("at", "setting", "nominal" if kind == "levels" else "quantitative"),
         marks.tip("mean", "expected"),
@@ -194,7 +220,7 @@ def _lower(curve: pd.DataFrame, x: alt.X, kind: str, ends: list[float]) -> list[
     return [base.mark_line(color=WANTED, strokeWidth=2.5)]
 
 
-def _reading(belief: Mapping[str, Any], several: bool, cut: bool) -> str:
+def _reading(belief: Mapping[str, Any], several: bool, wide: bool, cut: bool) -> str:
     dots = "Dots: trials."
     if several:
         dots = (
@@ -203,8 +229,11 @@ def _reading(belief: Mapping[str, Any], several: bool, cut: bool) -> str:
         )
     below = f"Below: how much each place is wanted ({belief.get('acquisition', 'acquisition')}"
     below += ", cut off at the bottom)." if cut else ")."
+    band = "two standard deviations either way"
+    if wide:
+        band += " (cut off where that is far more than all it knows)"
     return (
-        "Line and band: what the model expects, two standard deviations either way. Diamond: the"
+        f"Line and band: what the model expects, {band}. Diamond: the"
         f" best so far. Dashed: the next point. {dots} {below}"
     )
 

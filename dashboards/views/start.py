@@ -6,8 +6,9 @@ from typing import Any
 
 import streamlit as st
 
+from apps.schema import RunRow
 from apps.spec import BUDGET_UNITS, DEFAULT_BUDGETS, DEVICES, KINDS, RunSpec, command
-from apps.store import RunRow, Store, UsageError
+from apps.store import Store, UsageError
 from dashboards import commands, orders
 from dashboards.data import open_store
 from dashboards.ordering import experiment

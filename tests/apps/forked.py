@@ -1,6 +1,6 @@
-"""`wald` processes without the wait for imports: forked from one that has imported everything.
+"""`wald` processes without the wait for imports: forked from one that has run a few commands.
 
-Most of a short command is the import of torch. A process of its own it stays: it has its own
+Most of a short command are its imports. A process of its own it stays: it has its own
 folder, environment, streams, signals and exit status. Commands of another environment, and those
 that documentation shows, are started the long way.
 
@@ -18,6 +18,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -25,7 +26,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-_MODULES = ("apps.cli", "apps.runner", "apps.tables", "bo.strategies.auto", "gymnasium")
+_WARM_UP = (
+    "run bo --problem branin --method gp-map --budget 6 --seed 0",
+    "run bandit --problem digits --method ts-linear --budget 200 --seed 0",
+    "run rl --problem cartpole --method dqn --budget 200 --seed 0",
+    "list",
+)
 _MOST = 1_000_000  # bytes of a request
 
 
@@ -126,10 +132,19 @@ class Server:
         self.process.wait()
 
 
-def _serve(path: str) -> None:
-    """Fork per connection. Returns in the fork, ready to be the command."""
-    for module in _MODULES:
-        importlib.import_module(module)
+def _serve(path: str) -> list[str]:
+    """Fork per connection. Returns in the fork: the arguments of the command that it is to be."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        contextlib.chdir(folder),
+        open(os.devnull, "w") as nowhere,
+        contextlib.redirect_stdout(nowhere),
+        contextlib.redirect_stderr(nowhere),
+    ):
+        for line in _WARM_UP:
+            assert _run(line.split()) == 0, line
+    while threading.active_count() > 1:  # a fork would lose the others, and may keep their locks
+        time.sleep(0.1)
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path + ".new")
     listener.listen()
@@ -161,12 +176,13 @@ def _serve(path: str) -> None:
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["env"])
-    sys.argv = ["-c", *request["arguments"]]
     sys.path[0] = ""  # as of `python -c`
+    return request["arguments"]
 
 
-def _run() -> int:
+def _run(arguments: Sequence[str]) -> int:
     """The exit status of `wald`."""
+    sys.argv = ["-c", *arguments]
     try:
         importlib.import_module("apps.cli").main()
     except SystemExit as ended:
@@ -182,8 +198,7 @@ def _run() -> int:
 
 if __name__ == "__main__":
     sys.path.insert(1, str(Path(__file__).parents[2]))
-    _serve(sys.argv[1])
-    status = _run()
+    status = _run(_serve(sys.argv[1]))
     # As at the end of any process, but for tearing down what was imported, which takes a second.
     for thread in threading.enumerate():
         if thread is not threading.current_thread() and not thread.daemon:

@@ -3,7 +3,7 @@
 import pytest
 import sqlalchemy as sa
 
-from apps import store as store_module
+from apps import schema
 from apps.events import Event
 from apps.spec import RunSpec
 from apps.store import Store, current_state
@@ -111,7 +111,7 @@ def test_an_older_store_is_migrated_by_a_writer_and_refused_by_a_reader(tmp_path
 
     newer = trial_log.SCHEMA_VERSION + 1
     monkeypatch.setattr(trial_log, "SCHEMA_VERSION", newer)
-    monkeypatch.setitem(store_module.MIGRATIONS, newer - 1, add_a_column)
+    monkeypatch.setitem(schema.MIGRATIONS, newer - 1, add_a_column)
     with pytest.raises(StoreError, match="wald doctor --migrate"):
         Store.open(path, create=False)
     migrated = Store.open(path, create=True)
@@ -162,7 +162,7 @@ def test_a_migration_that_fails_changes_nothing(tmp_path, monkeypatch):
 
     current = trial_log.SCHEMA_VERSION
     monkeypatch.setattr(trial_log, "SCHEMA_VERSION", current + 1)
-    monkeypatch.setitem(store_module.MIGRATIONS, current, fail)
+    monkeypatch.setitem(schema.MIGRATIONS, current, fail)
     with pytest.raises(RuntimeError, match="power cut"):
         Store.open(path, create=True)
     monkeypatch.setattr(trial_log, "SCHEMA_VERSION", current)

@@ -7,7 +7,8 @@ from apps.experiment_driver import Driver
 from apps.experiment_file import parse_plan
 from apps.experiment_results import collect, curves, tell
 from apps.experiment_worker import work
-from apps.store import ExperimentRow, Store
+from apps.schema import ExperimentRow
+from apps.store import Store
 from dashboards.experimenting import Experiment
 
 SOURCE = """

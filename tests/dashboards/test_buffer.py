@@ -5,8 +5,9 @@ import json
 import pytest
 
 import bo
+from apps.schema import events
 from apps.spec import RunSpec
-from apps.store import Store, events
+from apps.store import Store
 from dashboards.buffer import CHUNK, MOST_RECORDS, NEWEST, Buffer
 
 

@@ -489,6 +489,20 @@ def test_a_bottomless_log_acquisition_is_cut_and_said_so() -> None:
     assert encoded(specification(whole)["vconcat"][1], "y")[0]["scale"]["domain"] == [-100.0, 0.0]
 
 
+def test_a_band_far_wider_than_what_is_known_leaves_room_for_it() -> None:
+    posterior = belief()
+    assert "cut off where" not in belief_1d.card(bo(SOME, posterior=posterior)).reading
+    posterior["slices"][0]["std"][-1] = 1e6
+    card = belief_1d.card(bo(SOME, posterior=posterior))
+    scale = encoded(specification(card)["vconcat"][0], "y")[0]["scale"]
+    shown = [*card.data["mean"].dropna(), *card.data["value"].dropna()]
+    room = max(shown) - min(shown)
+    assert scale["clamp"] is True
+    assert scale["domain"] == pytest.approx([min(shown) - room, max(shown) + room])
+    assert "cut off where" in card.reading
+    assert card.data["mean + 2 sd"].max() > 1e6
+
+
 def test_a_belief_over_a_choice_has_levels_in_their_order() -> None:
     posterior = belief(("x0", "act"))
     posterior["slices"][1] |= {"at": ["relu", "tanh", "gelu"]}

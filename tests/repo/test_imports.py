@@ -24,6 +24,7 @@ LIGHT = [
     "apps.spec",
     "apps.catalog",
     "apps.events",
+    "apps.schema",
     "apps.store",
 ]
 PACKAGES = sorted(
