@@ -348,8 +348,10 @@ class ModelBased:
 
         Expected improvement refines what it knows for as long as that promises anything, however
         little. Once nothing has shown in the last `STALLED` outcomes, every second turn is for
-        larger improvements alone, which lie elsewhere: two of the targets of Jones (2001), "A
-        Taxonomy of Global Optimization Methods Based on Response Surfaces", section 6.
+        larger improvements alone, which lie elsewhere. After Jones (2001), "A Taxonomy of Global
+        Optimization Methods Based on Response Surfaces", who searches for several targets at once.
+        Departs from the paper: two targets that take turns, and expected improvement instead of its
+        probability.
         """
         turn = len(trials) + len(points)
         if self.goals.several or self.options.stalled == "refine" or turn % 2:

@@ -62,8 +62,8 @@ class Wald:
 
 
 @pytest.fixture(scope="session")
-def _server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = Server(tmp_path_factory.mktemp("server"), ENV)
+def _server() -> Iterator[Server]:
+    server = Server(ENV)
     yield server
     server.stop()
 

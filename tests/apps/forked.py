@@ -14,6 +14,7 @@ import importlib
 import json
 import os
 import selectors
+import shutil
 import signal
 import socket
 import subprocess
@@ -103,8 +104,9 @@ class Forked:
 class Server:
     """Starts the process that forks, and asks it for commands."""
 
-    def __init__(self, folder: Path, env: Mapping[str, str]) -> None:
-        self.path = str(folder / "socket")
+    def __init__(self, env: Mapping[str, str]) -> None:
+        self.folder = tempfile.mkdtemp()  # not pytest's: the path of a socket must be short
+        self.path = str(Path(self.folder) / "socket")
         self.process = subprocess.Popen([sys.executable, __file__, self.path], env=dict(env))
 
     def start(self, arguments: Sequence[str], folder: Path, env: Mapping[str, str]) -> Forked:
@@ -130,6 +132,7 @@ class Server:
     def stop(self) -> None:
         self.process.kill()
         self.process.wait()
+        shutil.rmtree(self.folder)
 
 
 def _serve(path: str) -> list[str]:
