@@ -39,19 +39,19 @@ def show() -> None:
     item = next(item for item in items if item["run_id"] == run_id)
     state = item["state"]
     going_on = state in GOING_ON
+    head, body, foot = st.container(), st.container(), st.container(border=True)
+    with foot:
+        st.markdown("**Notes**")
+        noted = st.empty()
+    often_read = SLOW if item["by_hand"] else 1  # one row, whatever the length of the run
+    every = often_read if going_on else SLOW if state in MAY_GO_ON else None
+    with head:  # first of all: what a viewer waits for
+        st.fragment(headline, run_every=every)(store, run_id, every, state, noted)
     with bar:
         live, shown = _controls(store, run_id, going_on=going_on)
         actions.downloads(store, run_id, by_hand=item["by_hand"])
     size = buffer_of(store, run_id).size()
     often = SLOW if item["by_hand"] else pace(size)  # by hand, somebody is to come back
-    often_read = SLOW if item["by_hand"] else 1  # one row, whatever the length of the run
-    every = often_read if going_on else SLOW if state in MAY_GO_ON else None
-    head, body, foot = st.container(), st.container(), st.container(border=True)
-    with foot:
-        st.markdown("**Notes**")
-        noted = st.empty()
-    with head:
-        st.fragment(headline, run_every=every)(store, run_id, every, state, noted)
     every = often if live and going_on else None
     every = every and max(every, PICTURE_SECONDS)
     with body:
