@@ -13,10 +13,16 @@ ROOT = Path(__file__).resolve().parent.parent
 EXPLICIT = ("surrogates", "rl", "contracts")
 """Folders of tests during which `surrogates` and `rl` must name the device and dtype of tensors."""
 
-# Shapes and types are checked at every call. Here, since the command-line option of jaxtyping
-# cannot say that an int is also a float, as annotations mean it.
+# Where a module annotates shapes, they and its types are checked at every call; types elsewhere are
+# the type checker's business, since a check costs more than most of those calls. Here, since the
+# command-line option of jaxtyping cannot say that an int is also a float, as annotations mean it.
 install_import_hook(
-    ["surrogates", "bo", "rl"],
+    [
+        ".".join(file.relative_to(ROOT).with_suffix("").parts)
+        for package in ("surrogates", "bo", "rl")
+        for file in sorted((ROOT / package).rglob("*.py"))
+        if "from jaxtyping import" in file.read_text(encoding="utf-8")
+    ],
     "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
 )
 
