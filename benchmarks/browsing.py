@@ -175,6 +175,29 @@ def wait_for(
         time.sleep(0.05)
 
 
+def heading(page: Any, text: str) -> None:
+    """Wait, frame by frame, until a heading that holds the text is on the page."""
+    page.wait_for_function(
+        """text => [...document.querySelectorAll('h1, h2, h3')].some(
+            heading => heading.checkVisibility() && heading.innerText.includes(text))""",
+        arg=text,
+        polling="raf",
+        timeout=1e3 * PATIENCE_SECONDS,
+    )
+
+
+def press(page: Any, button: Any) -> float:
+    """Press a button that the pointer rests on, as a person does; the moment of it.
+
+    A click by Playwright waits first until the button stands still for some frames of the page.
+    """
+    button.hover()
+    began = time.monotonic()
+    page.mouse.down()
+    page.mouse.up()
+    return began
+
+
 def metric(page: Any, label: str) -> str | None:
     """The text of a number in the head of a page, by its label; None while it is not there."""
     return page.evaluate(

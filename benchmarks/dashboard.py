@@ -36,8 +36,10 @@ from benchmarks.browsing import (
     browser,
     charts,
     free_port,
+    heading,
     metric,
     opened,
+    press,
     resident_bytes,
     state,
     wait_for,
@@ -261,7 +263,7 @@ def _picture(chrome: Any, url: str, title: str, *, charts_wanted: bool = True) -
     """Seconds from the navigation to the title and to the last chart, and what was received."""
     began = time.monotonic()
     page, received = _open(chrome, url)
-    page.get_by_role("heading", name=title).first.wait_for(timeout=60_000)
+    heading(page, title)
     found = {"title": time.monotonic() - began}
     if charts_wanted:
         last, drawn = 0.0, 0
@@ -411,12 +413,10 @@ def _two_viewers(chrome: Any, up: Up, *, repeats: int) -> list[Sample]:
             wait_for(lambda page=page: _steps(page) > 0, "steps on both pages")
         text = f"seen by both {repeat}"
         a.get_by_label("Add a note").fill(text)
-        began = time.monotonic()
-        a.get_by_role("button", name="Save note").click()
+        began = press(a, a.get_by_role("button", name="Save note"))
         wait_for(lambda text=text, b=b: _shows(b, text), "the note in the other browser")
         samples.append(_sample("note", time.monotonic() - began, repeat=repeat))
-        began = time.monotonic()
-        a.get_by_test_id("stButton").get_by_role("button", name="Stop").click()
+        began = press(a, a.get_by_test_id("stButton").get_by_role("button", name="Stop"))
         wait_for(lambda b=b: state(b) == "stopped", "the stop in the other browser")
         samples.append(_sample("stop", time.monotonic() - began, repeat=repeat))
         a.context.close()
