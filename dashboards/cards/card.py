@@ -19,7 +19,7 @@ MOST_KEPT = 48
 _kept: dict[tuple[Any, ...], tuple["Card", "Panels"]] = {}
 _MAKING = threading.RLock()
 _RENDERING = threading.Lock()  # one picture at a time, so that memory stays bounded
-MOST_NODES = 300  # marks of a picture that a browser keeps one by one; with more it paints them
+MOST_NODES = 300  # marks of a card that a browser keeps one by one; with more it paints them
 ZOOM_HELP = "Drag to move, Shift and wheel to zoom, double-click for the whole."
 
 
@@ -139,19 +139,20 @@ def _show(card: Card, shown: Panels, key: str) -> None:
     if not shown:
         st.dataframe(card.data, hide_index=True, key=f"{key}-table", alt=card.alt)
         return
+    painted = sum(len(frame) for _, frames in shown for frame in frames) > MOST_NODES
     if len(shown) == 1:
-        _draw(shown[0], card.alt, f"{key}-chart")
+        _draw(shown[0], card.alt, f"{key}-chart", painted=painted)
         return
     with st.grid(min(3, len(shown)), min_column_width=190):
         for position, panel in enumerate(shown):
             name = f"{card.alt} (part {position + 1} of {len(shown)})"
-            _draw(panel, name, f"{key}-chart-{position}")
+            _draw(panel, name, f"{key}-chart-{position}", painted=painted)
 
 
-def _draw(panel: tuple[Spec, Frames], name: str, key: str) -> None:
+def _draw(panel: tuple[Spec, Frames], name: str, key: str, *, painted: bool) -> None:
     spec, frames = copy.deepcopy(panel[0]), panel[1]  # Streamlit takes what it is given apart
     named = {name_of(i): frame.reset_index(drop=True) for i, frame in enumerate(frames)}
-    if sum(map(len, frames)) > MOST_NODES:
+    if painted:
         spec["usermeta"] = {"embedOptions": {"renderer": "canvas"}}
     st.vega_lite_chart(spec | {"datasets": named}, width="stretch", key=key, alt=name)
 

@@ -16,7 +16,7 @@ from dashboards.words import plain
 GOING_ON = ("queued", "running")
 SLOW = 5
 MAY_GO_ON = ("lost", "failed", "stopped", "interrupted")
-PICTURE_SECONDS = 3  # at least; the numbers above them follow each second, and are not to wait for them
+PICTURE_SECONDS = 3  # at least: numbers follow each second, and buttons are not to wait
 BELIEVED_SECONDS = 4  # of the history below a belief: a dozen pictures are too many for each time
 RANGES = ("all", "last 200", "last 50", "last 20")
 

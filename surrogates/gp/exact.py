@@ -7,6 +7,10 @@ The model is that of `surrogates/gp/map.py`: y = m + f(x) + e on standardised ou
 kernel signal_var g(r), r^2 = sum_j (x_j - x'_j)^2 / l_j^2, one length-scale per group of columns.
 The flat constant m is profiled out: for given others its mode is 1'K^-1 y / 1'K^-1 1.
 
+Some columns may be warped first: x becomes 1 - (1 - x^a)^b, the distribution function of
+Kumaraswamy (1980). Snoek, Swersky, Zemel & Adams (2014), "Input Warping for Bayesian Optimization
+of Non-Stationary Functions", take that of the beta distribution, which has no closed form.
+
 Two compiled passes over a triangle build the matrix and gather the gradient; between them LAPACK
 factorises and inverts. Compiled code is kept on disk: the first use on a machine takes some
 seconds, later processes load it in tenths of one. All in float64.
@@ -29,6 +33,10 @@ Array = NDArray[np.float64]
 SHORTEST_LENGTHSCALE = 2.5e-2
 LEAST_SIGNAL_VAR = 1e-2
 LEAST_NOISE_VAR = 1e-6
+WARP_VAR = 0.75
+"""Of log a and log b; as large as their means, so that the modes of a and b are 1, no warp."""
+WARP_EPS = 1e-7
+_MOST_WARP = 20.0
 _GREATEST = 1e6
 _JITTERS = (0.0, 1e-10, 1e-8, 1e-6, 1e-4)
 _SQRT5 = math.sqrt(5.0)
@@ -48,6 +56,7 @@ class Data:
         groups: (d,) which length-scale each column has: 0 to p - 1.
         matern: Matern-5/2; else RBF.
         noise: (n,) known variances of the noise in standardised units, or None: one unknown one.
+        warped: which columns are warped, each by exponents of its own; none by default.
     """
 
     X: Array
@@ -55,11 +64,17 @@ class Data:
     groups: NDArray[np.int64]
     matern: bool
     noise: Array | None = None
+    warped: tuple[int, ...] = ()
 
     @property
     def p(self) -> int:
         """Number of length-scales."""
         return int(self.groups.max()) + 1
+
+    @property
+    def plain(self) -> int:
+        """Number of hyperparameters before those of the warps."""
+        return self.p + 1 + (self.noise is None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +82,8 @@ class Mode:
     """Hyperparameters in standardised units, and how they were found.
 
     Attributes:
-        theta: log length-scales (p,), log signal variance, log noise variance where it is unknown.
+        theta: log length-scales (p,), log signal variance, log noise variance where it is unknown,
+            log a and then log b of the warped columns.
         mean: the constant m.
         log_posterior: the log density there.
         iterations: of the start that found it.
@@ -95,7 +111,8 @@ def log_posterior(theta: Array, data: Data) -> tuple[float, Array, float]:
     """
     p, n = data.p, len(data.y)
     noise = _noise(theta, data)
-    scaled = data.X / np.exp(theta[:p])[data.groups]
+    lengthscale = np.exp(theta[:p])[data.groups]
+    scaled = warp(data.X, theta, data) / lengthscale
     factor, slopes = _factorise(scaled, math.exp(theta[p]), noise, matern=data.matern)
     if factor is None:
         return -math.inf, np.zeros_like(theta), 0.0
@@ -107,7 +124,16 @@ def log_posterior(theta: Array, data: Data) -> tuple[float, Array, float]:
     value = -0.5 * (fit + n * _LOG_2PI) - float(np.log(diagonal).sum())
     inverse, _ = _potri(factor.T, lower=0, overwrite_c=1)
     gradient = np.empty_like(theta)
-    per_column = _gather(scaled, alpha, inverse.T, slopes)
+    if data.warped:
+        pulls = _gather_points(scaled, alpha, inverse.T, slopes)
+        per_column = -(pulls * scaled).sum(axis=0)
+        to_a, to_b = _warp_slopes(theta, data)
+        pulls = (pulls / lengthscale)[:, data.warped]
+        gradient[data.plain :] = np.concatenate(
+            [(pulls * to_a).sum(axis=0), (pulls * to_b).sum(axis=0)]
+        )
+    else:
+        per_column = _gather(scaled, alpha, inverse.T, slopes)
     gradient[:p] = np.bincount(data.groups, weights=per_column, minlength=p)
     # Of all of K, 0.5 (y - m)'alpha - 0.5 n; what is not the noise's share is the signal's.
     noisy = 0.5 * float((np.square(alpha) - inverse.diagonal()) @ noise)
@@ -168,17 +194,59 @@ def default_start(data: Data) -> Array:
 def _prior(data: Data) -> tuple[Array, Array]:
     """Centres and variances of the logarithms, in the order of theta."""
     p = data.p
+    k, warps = data.plain, np.full(2 * len(data.warped), WARP_VAR)
     centre = np.append(np.full(p, math.sqrt(2) + 0.5 * math.log(p)), [0.0, -4.0])
     var = np.append(np.full(p, 3.0), [1.0, 1.0])
-    k = p + 1 + (data.noise is None)
-    return centre[:k], var[:k]
+    return np.append(centre[:k], warps), np.append(var[:k], warps)  # so that their mode is no warp
 
 
 def _bounds(data: Data) -> tuple[Array, Array]:
     p = data.p
     low = np.log(np.append(np.full(p, SHORTEST_LENGTHSCALE), [LEAST_SIGNAL_VAR, LEAST_NOISE_VAR]))
-    k = p + 1 + (data.noise is None)
-    return low[:k], np.full(k, math.log(_GREATEST))
+    k, warps = data.plain, np.full(2 * len(data.warped), math.log(_MOST_WARP))
+    high = np.append(np.full(k, math.log(_GREATEST)), warps)
+    return np.append(low[:k], -warps), high
+
+
+def warp(x: Array, theta: Array, data: Data) -> Array:
+    """(m, d) columns as the kernel sees them."""
+    if not data.warped:
+        return x
+    warped = x.copy()
+    a, b = _exponents(theta, data)
+    warped[:, data.warped] = 1.0 - (1.0 - _inner(x, data) ** a) ** b
+    return warped
+
+
+def _inner(x: Array, data: Data) -> Array:
+    """The warped columns off the ends of the unit interval, where slopes may be infinite."""
+    return np.clip(x[:, data.warped], 0.0, 1.0) * (1.0 - 2.0 * WARP_EPS) + WARP_EPS
+
+
+def _exponents(theta: Array, data: Data) -> tuple[Array, Array]:
+    a, b = np.exp(theta[data.plain :]).reshape(2, -1)
+    return a, b
+
+
+def _warp_slopes(theta: Array, data: Data) -> tuple[Array, Array]:
+    """Derivatives of the warped columns of the data in log a and log b, both (n, w)."""
+    a, b = _exponents(theta, data)
+    x = _inner(data.X, data)
+    power = x**a
+    rest = 1.0 - power
+    return a * b * rest ** (b - 1.0) * power * np.log(x), -b * rest**b * np.log(rest)
+
+
+def _warp_gradient(x: Array, theta: Array, data: Data) -> Array:
+    """Derivative (d,) of each column as the kernel sees it in the column, at one point (d,)."""
+    slope = np.ones_like(x)
+    a, b = _exponents(theta, data)
+    inner = _inner(x[None], data)[0]
+    power = inner ** (a - 1.0)
+    slope[list(data.warped)] = (
+        (1.0 - 2.0 * WARP_EPS) * a * b * power * (1.0 - power * inner) ** (b - 1.0)
+    )
+    return slope
 
 
 class Predictor:
@@ -207,7 +275,7 @@ class Predictor:
         self.signal_var = math.exp(theta[p])
         self.lengthscale = np.exp(theta[:p])[data.groups]
         self.noise = _noise(theta, data)
-        self.scaled = data.X / self.lengthscale
+        self.scaled = self._scale(data.X)
         factor, _ = _factorise(self.scaled, self.signal_var, self.noise, matern=data.matern)
         if factor is None:
             raise np.linalg.LinAlgError("expected a positive definite covariance matrix")
@@ -225,12 +293,14 @@ class Predictor:
 
     def moments_and_gradients(self, x: Array) -> tuple[Array, float, Array, Array]:
         """Means (k,) and variance at one point (d,), and their gradients (k, d) and (d,)."""
-        at = (x / self.lengthscale)[None]
+        at = self._scale(x[None])
         k, slopes = _cross(at, self.scaled, self.signal_var, self.data.matern)
         weight = self.inverse @ k[0]
         var = max(self.signal_var - float(k[0] @ weight), 1e-12 * self.signal_var)
         pulls = slopes[0] * np.concatenate([self.alpha.T, -2.0 * weight[None]])
         gradient = 2.0 * (pulls.sum(axis=1)[:, None] * at - pulls @ self.scaled) / self.lengthscale
+        if self.data.warped:
+            gradient *= _warp_gradient(x, self.theta, self.data)
         return self.mean + k[0] @ self.alpha, var, gradient[:-1], gradient[-1]
 
     def imagining(self, x: Array, normals: Array) -> "Predictor":
@@ -241,7 +311,7 @@ class Predictor:
             normals: (k, q) standard normal numbers: a row for every history to imagine.
         """
         towards, half = self._towards(x)
-        scaled = x / self.lengthscale
+        scaled = self._scale(x)
         among, _ = _cross(scaled, scaled, self.signal_var, self.data.matern)
         noise = np.full(len(x), float(np.median(self.noise)))
         covariance = among - half.T @ half
@@ -257,9 +327,12 @@ class Predictor:
         )
         return Predictor(self.theta, self.mean, data, np.concatenate([known, drawn]))
 
+    def _scale(self, x: Array) -> Array:
+        return warp(x, self.theta, self.data) / self.lengthscale
+
     def _towards(self, x: Array) -> tuple[Array, Array]:
         """Covariances (m, n) with the points known, and L^-1 times their transpose."""
-        k, _ = _cross(x / self.lengthscale, self.scaled, self.signal_var, self.data.matern)
+        k, _ = _cross(self._scale(x), self.scaled, self.signal_var, self.data.matern)
         half, _ = _trtrs(self.factor.T, k.T, lower=0, trans=1)
         return k, half
 
@@ -321,6 +394,21 @@ def _gather(scaled: Array, alpha: Array, inverse: Array, slopes: Array) -> Array
             for c in range(d):
                 difference = scaled[i, c] - scaled[j, c]
                 gradient[c] += weight * difference * difference
+    return gradient
+
+
+@compiled
+def _gather_points(scaled: Array, alpha: Array, inverse: Array, slopes: Array) -> Array:
+    """0.5 tr((alpha alpha' - K^-1) dK) by every scaled coordinate, (n, d); lower triangles."""
+    n, d = scaled.shape
+    gradient = np.zeros((n, d))
+    for i in range(n):
+        for j in range(i):
+            weight = 2.0 * (alpha[i] * alpha[j] - inverse[i, j]) * slopes[i, j]
+            for c in range(d):
+                pull = weight * (scaled[i, c] - scaled[j, c])
+                gradient[i, c] += pull
+                gradient[j, c] -= pull
     return gradient
 
 

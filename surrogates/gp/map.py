@@ -15,6 +15,10 @@ few outcomes are far from the others, and Matern-5/2 by default; tied length-sca
 may fall to 1e-6 of the variance, since many objectives have none; starts from the previous fit's
 mode and from the priors', the better one kept (a fit draws nothing).
 
+With `warp`, every column with more than two values is bent first by a monotone function of its
+own, learnt with the rest (see `surrogates/gp/exact.py`): log a and log b ~ N(0.75, 0.75), a and b
+with mode 1, which is no warp.
+
 On the CPU the mode is found by `surrogates/gp/exact.py`, in double precision, and `predictor` holds
 the same posterior in closed form, for whoever wants many gradients of it; elsewhere by GPyTorch.
 """
@@ -30,6 +34,7 @@ import torch
 from botorch.exceptions import OptimizationWarning
 from botorch.models import SingleTaskGP
 from botorch.models.transforms import Standardize
+from botorch.models.transforms.input import Warp
 from botorch.optim.fit import fit_gpytorch_mll_scipy
 from gpytorch.constraints import GreaterThan
 from gpytorch.kernels import Kernel, ScaleKernel
@@ -62,6 +67,7 @@ class Options:
     max_iterations: int = option(
         default=200, help="L-BFGS iterations of the fit", low=1, high=10_000
     )
+    warp: bool = option(default=False, help="learn a warp of each parameter that is no choice")
 
 
 class MapGP(SingleTaskGP):
@@ -73,6 +79,12 @@ class MapGP(SingleTaskGP):
     diagnostics: dict[str, float]
     state: State
     predictor: exact.Predictor | None = None
+
+    @property
+    def warp(self) -> Warp | None:
+        """What bends the columns before the kernel sees them; None where nothing does."""
+        module = self._modules.get("input_transform")
+        return module if isinstance(module, Warp) else None
 
     def draw_path(self, generator: Generator) -> Callable[[Tensor], Tensor]:
         """A function drawn from the posterior of f (see `surrogates.contract`, `paths`)."""
@@ -93,7 +105,7 @@ class MapGP(SingleTaskGP):
                 generator=generator,
             )
         centre, unit = transform.means.flatten(), transform.stdvs.flatten()
-        return lambda x: centre + unit * (mean + path(x))
+        return lambda x: centre + unit * (mean + path(self.transform_inputs(x)))
 
     def marginals(self, x: Array, *, noise: bool) -> tuple[Array, Array]:
         """Means and variances (m,) at (m, d) columns, as of `posterior`, with or without noise.
@@ -166,7 +178,7 @@ def fit(
     """Fit the model (see `surrogates.contract.Fit`).
 
     `state` holds the mode: `lengthscale` (p,), and `signal_var`, `noise_var` and `mean` in
-    standardised units.
+    standardised units; with a warp `warp_a` and `warp_b` of the warped columns.
     """
     began = time.perf_counter()
     check_data(train_X, train_Y, train_Yvar, inputs=inputs, outputs=1)
@@ -178,6 +190,7 @@ def fit(
         likelihood=None if train_Yvar is not None else _noisy(),
         covar_module=_scaled(TiedKernel(groups, matern=options.kernel == "matern52")),
         outcome_transform=Standardize(m=1),
+        input_transform=_warp(inputs, train_X) if options.warp else None,
     ).to(train_X)
     if warm_start is not None and len(warm_start["lengthscale"]) != len(set(inputs.groups)):
         warm_start = None  # of another space
@@ -206,21 +219,29 @@ def _find_here(
         groups=np.array(inputs.groups),
         matern=options.kernel == "matern52",
         noise=None if noise.numel() == 1 else noise.numpy(),
+        warped=_warped(inputs) if options.warp else (),
     )
     starts = [exact.default_start(data)]
     if warm_start is not None:
         values = [*warm_start["lengthscale"], warm_start["signal_var"]]
         if data.noise is None:
             values.append(warm_start.get("noise_var", math.exp(-5)))
+        if data.warped:
+            none = [1.0] * len(data.warped)
+            values += [*warm_start.get("warp_a", none), *warm_start.get("warp_b", none)]
         starts.append(np.log(values))
         if len(data.y) > _COLD_AT_MOST:
             del starts[0]
     mode = exact.find_mode(
         data, starts, max_iterations=options.max_iterations, tolerance=_TOLERANCE
     )
-    p, theta = data.p, np.exp(mode.theta).tolist()
+    p, w, theta = data.p, len(data.warped), np.exp(mode.theta).tolist()
     found: dict[str, Any] = {"lengthscale": theta[:p], "signal_var": theta[p], "mean": mode.mean}
-    _load(model, found if data.noise is not None else found | {"noise_var": theta[p + 1]})
+    if data.noise is None:
+        found["noise_var"] = theta[p + 1]
+    if w:
+        found |= {"warp_a": theta[-2 * w : -w], "warp_b": theta[-w:]}
+    _load(model, found)
     model.predictor = exact.Predictor(mode.theta, mode.mean, data)
     return {"log_posterior": mode.log_posterior, "iterations": float(mode.iterations)}
 
@@ -242,6 +263,29 @@ def _find_elsewhere(
     mll.eval()
     n = model.train_targets.shape[-1]
     return {"log_posterior": -float(result.fval) * n, "iterations": float(result.step)}
+
+
+def _warped(inputs: Inputs) -> tuple[int, ...]:
+    """Columns that can be warped: those with more than two values."""
+    columns = enumerate(inputs.columns)
+    return tuple(
+        i for i, c in columns if c.kind == "real" or (c.kind == "ordinal" and c.levels > 2)
+    )
+
+
+def _warp(inputs: Inputs, like: Tensor) -> Warp | None:
+    columns = _warped(inputs)
+    if not columns:
+        return None
+    prior = LogNormalPrior(loc=exact.WARP_VAR, scale=math.sqrt(exact.WARP_VAR))
+    return Warp(
+        d=inputs.d,
+        indices=list(columns),
+        eps=exact.WARP_EPS,
+        concentration1_prior=prior,
+        concentration0_prior=prior,
+        bounds=torch.stack([torch.zeros_like(like[0]), torch.ones_like(like[0])]),
+    )
 
 
 def _noisy() -> GaussianLikelihood:
@@ -278,6 +322,9 @@ def _mode(model: MapGP) -> dict[str, Any]:
     noise = cast(Tensor, model.likelihood.noise)
     if noise.numel() == 1:
         found["noise_var"] = noise.item()
+    if (warp := model.warp) is not None:
+        found["warp_a"] = cast(Tensor, warp.concentration1).tolist()
+        found["warp_b"] = cast(Tensor, warp.concentration0).tolist()
     return found
 
 
@@ -294,3 +341,6 @@ def _load(model: MapGP, state: State) -> None:
     model.mean_module.constant = torch.tensor(state["mean"], **like)
     if "noise_var" in state and cast(Tensor, model.likelihood.noise).numel() == 1:
         model.likelihood.noise = torch.tensor([state["noise_var"]], **like)
+    if (warp := model.warp) is not None and "warp_a" in state:
+        for name, key in (("concentration1", "warp_a"), ("concentration0", "warp_b")):
+            cast(Any, warp).initialize(**{name: torch.tensor(state[key], **like)})

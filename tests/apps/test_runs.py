@@ -122,12 +122,22 @@ def look(wald, store):
     return (*(row or (None, None)), numbers)
 
 
+def records(wald, store):
+    """How many trials or records the runs of a store have."""
+    with sqlite3.connect(wald.folder / store, timeout=10) as connection:
+        query = "SELECT count(*) FROM events WHERE kind IN ('observation', 'metric')"
+        (count,) = connection.execute(query).fetchone()
+    connection.close()
+    return count
+
+
 @pytest.mark.parametrize("kind", RUNS)
 def test_ctrl_c_saves_and_exits_130_and_resume_goes_on(wald, kind):
     whole = wald.json(*RUNS[kind].split(), "--store", "whole.db")
     process = wald.start(*RUNS[kind].split())
     wait_for_run(wald, process, "wald.db")
-    time.sleep(0.3 * whole["seconds"])
+    while not records(wald, "wald.db") and process.poll() is None:
+        time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err

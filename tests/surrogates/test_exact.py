@@ -21,29 +21,34 @@ MIXED = Inputs(
 )
 
 
-def data_of(n: int, d: int, seed: int, *, matern: bool = True, known: bool = False) -> exact.Data:
+def data_of(
+    n: int, d: int, seed: int, *, matern: bool = True, known: bool = False, warped=()
+) -> exact.Data:
     rng = np.random.default_rng(seed)
     X = rng.random((n, d))
     y = np.sin(5 * X[:, 0]) + X.sum(axis=1) ** 2 + 0.1 * rng.standard_normal(n)
     y = (y - y.mean()) / y.std(ddof=1)
     groups = np.minimum(np.arange(d), 2)  # columns from the third on share a length-scale
     noise = rng.uniform(0.01, 0.2, n) if known else None
-    return exact.Data(X, y, groups, matern, noise)
+    return exact.Data(X, y, groups, matern, noise, warped)
 
 
 def theta_of(data: exact.Data, seed: int) -> np.ndarray:
+    warps = np.random.default_rng(seed + 100).normal(0.0, 0.5, 2 * len(data.warped))
     drawn = np.random.default_rng(seed).normal(-0.5, 0.7, data.p + 2)
-    return drawn[: data.p + 1 + (data.noise is None)]
+    return np.append(drawn[: data.p + 1 + (data.noise is None)], warps)
 
 
 @pytest.mark.parametrize("known", [False, True])
 @pytest.mark.parametrize("matern", [False, True])
+@pytest.mark.parametrize("warps", [False, True])
 @pytest.mark.parametrize(("n", "d"), [(1, 1), (2, 5), (30, 4), (80, 2)])
-def test_the_gradient_is_that_of_finite_differences(n, d, matern, known):
+def test_the_gradient_is_that_of_finite_differences(n, d, warps, matern, known):
     if n == 1:
         data = exact.Data(np.full((1, d), 0.3), np.zeros(1), np.zeros(d, dtype=np.int64), matern)
     else:
-        data = data_of(n, d, seed=n, matern=matern, known=known)
+        warped = (0, d - 1) if warps else ()
+        data = data_of(n, d, seed=n, matern=matern, known=known, warped=warped)
     for seed in range(3):
         theta = theta_of(data, seed)
         _, gradient, _ = exact.log_posterior(theta, data)
@@ -52,20 +57,21 @@ def test_the_gradient_is_that_of_finite_differences(n, d, matern, known):
             assert gradient[index] == pytest.approx((above - below) / 2e-5, rel=1e-5, abs=1e-5)
 
 
-def fitted(n: int, inputs: Inputs, seed: int, kernel: str = "matern52") -> Any:
+def fitted(n: int, inputs: Inputs, seed: int, kernel: str = "matern52", warp=False) -> Any:
     generator = torch.Generator().manual_seed(seed)
     X = torch.rand(n, inputs.d, generator=generator, dtype=torch.float64)
     if inputs is MIXED:
         level = torch.randint(3, (n,), generator=generator)
         X[:, 1:] = torch.nn.functional.one_hot(level, 3).double()
     Y = 100 + 7 * (torch.sin(6 * X[:, :1]) + X[:, 1:2])
-    return map_gp.fit(X, Y, inputs=inputs, options=map_gp.Options(kernel=kernel))
+    return map_gp.fit(X, Y, inputs=inputs, options=map_gp.Options(kernel=kernel, warp=warp))
 
 
+@pytest.mark.parametrize("warp", [False, True])
 @pytest.mark.parametrize("kernel", ["matern52", "rbf"])
 @pytest.mark.parametrize("inputs", [Inputs.reals(2), MIXED], ids=["reals", "mixed"])
-def test_the_log_posterior_is_that_of_gpytorch(inputs, kernel):
-    model = fitted(25, inputs, 3, kernel=kernel)
+def test_the_log_posterior_is_that_of_gpytorch(inputs, kernel, warp):
+    model = fitted(25, inputs, 3, kernel=kernel, warp=warp)
     model.train()
     mll = ExactMarginalLogLikelihood(model.likelihood, model)
     output = model(*model.train_inputs)
@@ -73,10 +79,11 @@ def test_the_log_posterior_is_that_of_gpytorch(inputs, kernel):
     assert model.diagnostics["log_posterior"] == pytest.approx(told, abs=1e-6)
 
 
+@pytest.mark.parametrize("warp", [False, True])
 @pytest.mark.parametrize("kernel", ["matern52", "rbf"])
 @pytest.mark.parametrize("inputs", [Inputs.reals(2), MIXED], ids=["reals", "mixed"])
-def test_predictions_are_those_of_the_model(inputs, kernel):
-    model = fitted(25, inputs, 5, kernel=kernel)
+def test_predictions_are_those_of_the_model(inputs, kernel, warp):
+    model = fitted(25, inputs, 5, kernel=kernel, warp=warp)
     predictor = model.predictor
     assert predictor is not None
     X = torch.rand(40, inputs.d, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
