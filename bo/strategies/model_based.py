@@ -73,11 +73,6 @@ class Options:
         help="explore: while nothing improves, every second ask wants more than a little (logei)",
         choices=("explore", "refine"),
     )
-    warp: str = option(
-        default="none",
-        help="learn: numbers are bent before the model sees them (gp-map); none: as they are",
-        choices=("none", "learn"),
-    )
     device: str = option(default="cpu", help="where the model computes", choices=("cpu", "cuda"))
 
 
@@ -107,10 +102,6 @@ class ModelBased:
         self.note: str | None = None
         self.fit = row.load()
         self.surrogate_options = surrogate_options or row.options()()
-        if options.warp == "learn":
-            if surrogate != "gp-map":
-                raise UsageError(f"option warp learn expected surrogate gp-map, got {surrogate}")
-            self.surrogate_options = dataclasses.replace(self.surrogate_options, warp=True)
         self.space = space
         self.goals = goals
         self.surrogate = surrogate

@@ -299,7 +299,9 @@ def test_the_kernel_that_is_asked_for_reaches_the_model_of_ax() -> None:
     trials = log(PLANE, [0.2, 1.0, 0.5, 0.9, 0.4])
     options = {"surrogate.kernel": "rbf"}
     made: Any = make_strategy("ax:gp-map", PLANE, LOSS, options, seed=1)
-    assert made.model.model_options == {"options": {"kernel": "rbf", "max_iterations": 200}}
+    assert made.model.model_options == {
+        "options": {"kernel": "rbf", "max_iterations": 200, "warp": False}
+    }
     rbf, _ = made.ask(trials, 1, state=None, generator=generator(0))
     assert rbf != with_model("gp-map", PLANE, trials)[0][0]
 

@@ -1,4 +1,4 @@
-"""`warp=learn`: numbers that are bent before the model sees them."""
+"""`surrogate.warp=true`: numbers that are bent before the model sees them."""
 
 import math
 
@@ -20,7 +20,7 @@ def value(parameters):
 
 
 def study(name="s", store=None, seed=1):
-    options = {"warp": "learn", "initial": 6}
+    options = {"surrogate.warp": True, "initial": 6}
     return bo.Study(
         SPACE, "minimize value", method="gp-map", options=options, seed=seed, name=name, store=store
     )
@@ -54,8 +54,9 @@ def test_its_pictures_are_drawn():
 
 
 def test_other_surrogates_refuse_it():
-    with pytest.raises(UsageError, match="warp learn expected surrogate gp-map, got saas"):
-        bo.Study(SPACE, "minimize value", method="saas", options={"warp": "learn"}, seed=0)
+    options = {"surrogate.warp": True}
+    with pytest.raises(UsageError, match="warp"):
+        bo.Study(SPACE, "minimize value", method="saas", options=options, seed=0)
 
 
 def test_a_goal_that_changes_at_one_end_is_better_predicted():
