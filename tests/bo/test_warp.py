@@ -31,8 +31,8 @@ def test_it_asks_validly_and_goes_on_bit_for_bit(tmp_path):
     for _ in range(12):
         (trial,) = whole.ask()
         whole.tell(trial, value(trial.parameters))
-    for _ in range(12):
-        again = study("s", tmp_path / "wald.db") if _ == 9 else broken
+    for number in range(12):
+        again = study("s", tmp_path / "wald.db") if number == 9 else broken
         (trial,) = again.ask()
         again.tell(trial, value(trial.parameters))
     assert [t.parameters for t in broken.trials] == [t.parameters for t in whole.trials]
