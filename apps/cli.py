@@ -532,8 +532,8 @@ def doctor(
 def _open(store: str, *, writing: bool = False, missing_ok: bool = False) -> Any:
     """The store, for reading unless `writing`; never created. None where it may be missing."""
     store_class = _load("apps.store:Store")
-    url = _load("bo.trial_log:store_url")(store)
-    if missing_ok and _load("bo.trial_log:is_missing")(url):
+    url = _load("bo.database:store_url")(store)
+    if missing_ok and _load("bo.database:is_missing")(url):
         sys.stderr.write(f"no store yet at {url}: `wald run` or `wald demo` makes one\n")
         return None
     store_class.open(store, create=False)  # refuses a missing one before anything is written

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from apps.store import Store
-from bo.trial_log import is_missing, store_url
+from bo.database import is_missing, store_url
 from surrogates.errors import StoreError
 
 REQUIRED = ("torch", "botorch", "gpytorch", "ax-platform", "gymnasium", "streamlit", "sqlalchemy")

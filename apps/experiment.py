@@ -26,7 +26,7 @@ from apps.progress import _duration
 from apps.schema import ExperimentRow, RunRow
 from apps.spec import LARGEST, RunSpec
 from apps.store import Store
-from bo.trial_log import is_missing, store_url
+from bo.database import is_missing, store_url
 from surrogates.errors import UsageError
 from surrogates.options import unknown
 

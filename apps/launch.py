@@ -18,8 +18,8 @@ from apps.spec import RunSpec
 from apps.store import Store
 from apps.summary import find_object, run_object
 from bo.contract import Problem
+from bo.database import is_missing, store_url
 from bo.known import Known
-from bo.trial_log import is_missing, store_url
 from surrogates.errors import UsageError
 
 

@@ -9,12 +9,12 @@ from apps.store import Store
 from bo.commands import Command
 from bo.constraints import words
 from bo.contract import Measured, Problem, Trial
+from bo.database import is_missing, store_url
 from bo.goals import Goals
 from bo.known import Known, read_csv, read_study
 from bo.problems.users import options_of
 from bo.space import Space
 from bo.study import Study
-from bo.trial_log import is_missing, store_url
 from surrogates.errors import UsageError
 from surrogates.options import unknown
 

@@ -7,7 +7,7 @@
     published   the catalog with its options, for the pages, which import no method
     experiments one row per experiment: its file, its state, what it has found so far
 
-They lie in the database of the trial log (`bo/trial_log.py`), under one schema version.
+They lie in the database of the trial log (`bo/database.py`), under one schema version.
 """
 
 import dataclasses
@@ -17,8 +17,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from apps.spec import RunSpec
-from bo import trial_log
-from bo.trial_log import metadata
+from bo import database
+from bo.database import metadata
 from surrogates.errors import StoreError
 
 runs = sa.Table(
@@ -184,13 +184,13 @@ class ExperimentRow:
 
 def migrate(connection: sa.Connection, url: str) -> None:
     """Raises `StoreError`: a version that has no migration."""
-    version = connection.execute(sa.select(trial_log.version_table.c.version)).scalar_one()
-    while version < trial_log.SCHEMA_VERSION:
+    version = connection.execute(sa.select(database.version_table.c.version)).scalar_one()
+    while version < database.SCHEMA_VERSION:
         if version not in MIGRATIONS:
             raise StoreError(
-                f"expected a store of schema version {trial_log.SCHEMA_VERSION} at {url}, "
+                f"expected a store of schema version {database.SCHEMA_VERSION} at {url}, "
                 f"got {version}, which this wald cannot migrate; open it with an older wald"
             )
         MIGRATIONS[version](connection)
         version += 1
-        connection.execute(trial_log.version_table.update().values(version=version))
+        connection.execute(database.version_table.update().values(version=version))

@@ -27,10 +27,11 @@ from apps.schema import (
     supervisor,
 )
 from apps.spec import RunSpec
-from bo import trial_log
+from bo import database
 from bo.contract import Trial
+from bo.database import metadata, open_database, store_errors, store_url, writing
 from bo.goals import Goals
-from bo.trial_log import is_gone, metadata, open_database, owner, store_errors, store_url, writing
+from bo.trial_log import is_gone, owner, read_trials
 from surrogates.errors import StoreError, UsageError
 from surrogates.options import unknown
 
@@ -84,10 +85,10 @@ class Store:
             yield connection
 
     def _check_readable(self, connection: sa.Connection) -> None:
-        version = connection.execute(sa.select(trial_log.version_table.c.version)).scalar_one()
-        if version < trial_log.SCHEMA_VERSION:
+        version = connection.execute(sa.select(database.version_table.c.version)).scalar_one()
+        if version < database.SCHEMA_VERSION:
             raise StoreError(
-                f"expected a store of schema version {trial_log.SCHEMA_VERSION} at {self.url}, "
+                f"expected a store of schema version {database.SCHEMA_VERSION} at {self.url}, "
                 f"got {version}; `wald doctor --migrate` brings it up to date"
             )
 
@@ -267,7 +268,7 @@ class Store:
 
     def studies(self) -> list[tuple[str, Goals, str, int, float]]:
         """Name, goals, method, seed and time of creation of every study, newest first."""
-        table = trial_log.studies.c
+        table = database.studies.c
         with self._reading() as connection:
             statement = sa.select(
                 table.study, table.goal, table.method, table.seed, table.created
@@ -277,23 +278,23 @@ class Store:
 
     def trials(self, study: str) -> tuple[Goals | None, list[Trial]]:
         """Goals and trials of a study; None and none where it does not exist."""
-        table = trial_log.studies.c
+        table = database.studies.c
         with self._reading() as connection:
             goals = connection.execute(
                 sa.select(table.goal).where(table.study == study)
             ).scalar_one_or_none()
             if goals is None:
                 return None, []
-            return Goals.parse(goals), trial_log.read_trials(connection, study)
+            return Goals.parse(goals), read_trials(connection, study)
 
     def trials_since(self, study: str, revision: int) -> list[Trial]:
         """The trials of a study that changed after a revision."""
         with self._reading() as connection:
-            return trial_log.read_trials(connection, study, since=revision)
+            return read_trials(connection, study, since=revision)
 
     def study(self, name: str) -> dict[str, Any] | None:
         """Space (as in SPACE.toml), goal, method, seed, time and revision of a study, or None."""
-        table = trial_log.studies.c
+        table = database.studies.c
         chosen = (table.space, table.goal, table.method, table.seed, table.created, table.revision)
         with self._reading() as connection:
             row = connection.execute(sa.select(*chosen).where(table.study == name)).mappings()

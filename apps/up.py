@@ -23,7 +23,7 @@ from typing import Any
 
 from apps.store import Store, TakenOver
 from apps.supervisor import TICK_SECONDS, Supervisor, python
-from bo.trial_log import is_missing, store_url
+from bo.database import is_missing, store_url
 from surrogates.errors import StoreError, UsageError
 
 ADDRESS = "127.0.0.1"

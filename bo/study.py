@@ -22,13 +22,14 @@ import torch
 
 from bo import metrics
 from bo.contract import WARM_START, Measured, Outcome, Strategy, Trial, TrialState
+from bo.database import store_url
 from bo.goals import Goal, Goals
 from bo.loop import optimise
 from bo.methods import make_strategy
 from bo.progress import ProgressLine
 from bo.space import Parameter, Parameters, Space
 from bo.stopping import Stopping
-from bo.trial_log import Log, StudyRow, store_url
+from bo.trial_log import Log, StudyRow
 from bo.workers import Executor, InProcess, Workers
 from surrogates.errors import UsageError
 from surrogates.seeds import derive_seed

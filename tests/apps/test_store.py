@@ -7,7 +7,7 @@ from apps import schema
 from apps.events import Event
 from apps.spec import RunSpec
 from apps.store import Store, current_state
-from bo import trial_log
+from bo import database
 from surrogates.errors import StoreError, UsageError
 
 SPEC = RunSpec("bandit", "digits", "linucb", 0, 100)
@@ -109,8 +109,8 @@ def test_an_older_store_is_migrated_by_a_writer_and_refused_by_a_reader(tmp_path
     def add_a_column(connection: sa.Connection) -> None:
         connection.execute(sa.text("ALTER TABLE runs ADD COLUMN colour VARCHAR"))
 
-    newer = trial_log.SCHEMA_VERSION + 1
-    monkeypatch.setattr(trial_log, "SCHEMA_VERSION", newer)
+    newer = database.SCHEMA_VERSION + 1
+    monkeypatch.setattr(database, "SCHEMA_VERSION", newer)
     monkeypatch.setitem(schema.MIGRATIONS, newer - 1, add_a_column)
     with pytest.raises(StoreError, match="wald doctor --migrate"):
         Store.open(path, create=False)
@@ -160,12 +160,12 @@ def test_a_migration_that_fails_changes_nothing(tmp_path, monkeypatch):
         connection.execute(sa.text("CREATE TABLE half (x INTEGER)"))
         raise RuntimeError("power cut")
 
-    current = trial_log.SCHEMA_VERSION
-    monkeypatch.setattr(trial_log, "SCHEMA_VERSION", current + 1)
+    current = database.SCHEMA_VERSION
+    monkeypatch.setattr(database, "SCHEMA_VERSION", current + 1)
     monkeypatch.setitem(schema.MIGRATIONS, current, fail)
     with pytest.raises(RuntimeError, match="power cut"):
         Store.open(path, create=True)
-    monkeypatch.setattr(trial_log, "SCHEMA_VERSION", current)
+    monkeypatch.setattr(database, "SCHEMA_VERSION", current)
     opened = Store.open(path, create=False)
     with opened.engine.connect() as connection:
         assert not sa.inspect(connection).has_table("half")

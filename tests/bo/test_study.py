@@ -14,8 +14,9 @@ import pytest
 
 import bo
 from bo import metrics, trial_log
+from bo.database import open_database
 from bo.loop import MAX_INTERRUPTIONS, _reclaimed
-from bo.trial_log import Log, open_database
+from bo.trial_log import Log
 from surrogates.errors import StoreError, UsageError
 
 SPACE = {"x": bo.real(-5, 10), "y": bo.real(0, 15)}

@@ -18,6 +18,7 @@ LIGHT = [
     "bo.space",
     "bo.contract",
     "bo.catalog",
+    "bo.database",
     "bo.trial_log",
     "rl.catalog",
     "apps.cli",
