@@ -7,9 +7,7 @@ The model is that of `surrogates/gp/map.py`: y = m + f(x) + e on standardised ou
 kernel signal_var g(r), r^2 = sum_j (x_j - x'_j)^2 / l_j^2, one length-scale per group of columns.
 The flat constant m is profiled out: for given others its mode is 1'K^-1 y / 1'K^-1 1.
 
-Some columns may be warped first: x becomes 1 - (1 - x^a)^b, the distribution function of
-Kumaraswamy (1980). Snoek, Swersky, Zemel & Adams (2014), "Input Warping for Bayesian Optimization
-of Non-Stationary Functions", take that of the beta distribution, which has no closed form.
+Some columns may be bent first (`surrogates/gp/warp.py`).
 
 Two compiled passes over a triangle build the matrix and gather the gradient; between them LAPACK
 factorises and inverts. Compiled code is kept on disk: the first use on a machine takes some
@@ -27,16 +25,13 @@ from scipy.linalg import get_lapack_funcs
 from scipy.optimize import minimize
 
 from surrogates.compiled import compiled
+from surrogates.gp import warp
 
 Array = NDArray[np.float64]
 
 SHORTEST_LENGTHSCALE = 2.5e-2
 LEAST_SIGNAL_VAR = 1e-2
 LEAST_NOISE_VAR = 1e-6
-WARP_VAR = 0.75
-"""Of log a and log b; as large as their means, so that the modes of a and b are 1, no warp."""
-WARP_EPS = 1e-7
-_MOST_WARP = 20.0
 _GREATEST = 1e6
 _JITTERS = (0.0, 1e-10, 1e-8, 1e-6, 1e-4)
 _SQRT5 = math.sqrt(5.0)
@@ -112,7 +107,7 @@ def log_posterior(theta: Array, data: Data) -> tuple[float, Array, float]:
     p, n = data.p, len(data.y)
     noise = _noise(theta, data)
     lengthscale = np.exp(theta[:p])[data.groups]
-    scaled = warp(data.X, theta, data) / lengthscale
+    scaled = warp.forward(data.X, data.warped, theta[data.plain :]) / lengthscale
     factor, slopes = _factorise(scaled, math.exp(theta[p]), noise, matern=data.matern)
     if factor is None:
         return -math.inf, np.zeros_like(theta), 0.0
@@ -127,7 +122,7 @@ def log_posterior(theta: Array, data: Data) -> tuple[float, Array, float]:
     if data.warped:
         pulls = _gather_points(scaled, alpha, inverse.T, slopes)
         per_column = -(pulls * scaled).sum(axis=0)
-        to_a, to_b = _warp_slopes(theta, data)
+        to_a, to_b = warp.slopes(data.X, data.warped, theta[data.plain :])
         pulls = (pulls / lengthscale)[:, data.warped]
         gradient[data.plain :] = np.concatenate(
             [(pulls * to_a).sum(axis=0), (pulls * to_b).sum(axis=0)]
@@ -194,7 +189,7 @@ def default_start(data: Data) -> Array:
 def _prior(data: Data) -> tuple[Array, Array]:
     """Centres and variances of the logarithms, in the order of theta."""
     p = data.p
-    k, warps = data.plain, np.full(2 * len(data.warped), WARP_VAR)
+    k, warps = data.plain, np.full(2 * len(data.warped), warp.PRIOR_VAR)
     centre = np.append(np.full(p, math.sqrt(2) + 0.5 * math.log(p)), [0.0, -4.0])
     var = np.append(np.full(p, 3.0), [1.0, 1.0])
     return np.append(centre[:k], warps), np.append(var[:k], warps)  # so that their mode is no warp
@@ -203,50 +198,9 @@ def _prior(data: Data) -> tuple[Array, Array]:
 def _bounds(data: Data) -> tuple[Array, Array]:
     p = data.p
     low = np.log(np.append(np.full(p, SHORTEST_LENGTHSCALE), [LEAST_SIGNAL_VAR, LEAST_NOISE_VAR]))
-    k, warps = data.plain, np.full(2 * len(data.warped), math.log(_MOST_WARP))
+    k, warps = data.plain, np.full(2 * len(data.warped), math.log(warp.GREATEST))
     high = np.append(np.full(k, math.log(_GREATEST)), warps)
     return np.append(low[:k], -warps), high
-
-
-def warp(x: Array, theta: Array, data: Data) -> Array:
-    """(m, d) columns as the kernel sees them."""
-    if not data.warped:
-        return x
-    warped = x.copy()
-    a, b = _exponents(theta, data)
-    warped[:, data.warped] = 1.0 - (1.0 - _inner(x, data) ** a) ** b
-    return warped
-
-
-def _inner(x: Array, data: Data) -> Array:
-    """The warped columns off the ends of the unit interval, where slopes may be infinite."""
-    return np.clip(x[:, data.warped], 0.0, 1.0) * (1.0 - 2.0 * WARP_EPS) + WARP_EPS
-
-
-def _exponents(theta: Array, data: Data) -> tuple[Array, Array]:
-    a, b = np.exp(theta[data.plain :]).reshape(2, -1)
-    return a, b
-
-
-def _warp_slopes(theta: Array, data: Data) -> tuple[Array, Array]:
-    """Derivatives of the warped columns of the data in log a and log b, both (n, w)."""
-    a, b = _exponents(theta, data)
-    x = _inner(data.X, data)
-    power = x**a
-    rest = 1.0 - power
-    return a * b * rest ** (b - 1.0) * power * np.log(x), -b * rest**b * np.log(rest)
-
-
-def _warp_gradient(x: Array, theta: Array, data: Data) -> Array:
-    """Derivative (d,) of each column as the kernel sees it in the column, at one point (d,)."""
-    slope = np.ones_like(x)
-    a, b = _exponents(theta, data)
-    inner = _inner(x[None], data)[0]
-    power = inner ** (a - 1.0)
-    slope[list(data.warped)] = (
-        (1.0 - 2.0 * WARP_EPS) * a * b * power * (1.0 - power * inner) ** (b - 1.0)
-    )
-    return slope
 
 
 class Predictor:
@@ -300,7 +254,7 @@ class Predictor:
         pulls = slopes[0] * np.concatenate([self.alpha.T, -2.0 * weight[None]])
         gradient = 2.0 * (pulls.sum(axis=1)[:, None] * at - pulls @ self.scaled) / self.lengthscale
         if self.data.warped:
-            gradient *= _warp_gradient(x, self.theta, self.data)
+            gradient *= warp.gradient(x, self.data.warped, self.theta[self.data.plain :])
         return self.mean + k[0] @ self.alpha, var, gradient[:-1], gradient[-1]
 
     def imagining(self, x: Array, normals: Array) -> "Predictor":
@@ -328,7 +282,8 @@ class Predictor:
         return Predictor(self.theta, self.mean, data, np.concatenate([known, drawn]))
 
     def _scale(self, x: Array) -> Array:
-        return warp(x, self.theta, self.data) / self.lengthscale
+        bent = warp.forward(x, self.data.warped, self.theta[self.data.plain :])
+        return bent / self.lengthscale
 
     def _towards(self, x: Array) -> tuple[Array, Array]:
         """Covariances (m, n) with the points known, and L^-1 times their transpose."""

@@ -16,7 +16,7 @@ may fall to 1e-6 of the variance, since many objectives have none; starts from t
 mode and from the priors', the better one kept (a fit draws nothing).
 
 With `warp`, every column with more than two values is bent first by a monotone function of its
-own, learnt with the rest (see `surrogates/gp/exact.py`): log a and log b ~ N(0.75, 0.75), a and b
+own, learnt with the rest (see `surrogates/gp/warp.py`): log a and log b ~ N(0.75, 0.75), a and b
 with mode 1, which is no warp.
 
 On the CPU the mode is found by `surrogates/gp/exact.py`, in double precision, and `predictor` holds
@@ -46,7 +46,7 @@ from linear_operator.utils.warnings import NumericalWarning
 from torch import Generator, Tensor
 
 from surrogates.contract import State, check_data
-from surrogates.gp import exact
+from surrogates.gp import exact, warp
 from surrogates.inputs import Inputs
 from surrogates.options import option, options
 from surrogates.paths import GPPath
@@ -277,11 +277,11 @@ def _warp(inputs: Inputs, like: Tensor) -> Warp | None:
     columns = _warped(inputs)
     if not columns:
         return None
-    prior = LogNormalPrior(loc=exact.WARP_VAR, scale=math.sqrt(exact.WARP_VAR))
+    prior = LogNormalPrior(loc=warp.PRIOR_VAR, scale=math.sqrt(warp.PRIOR_VAR))
     return Warp(
         d=inputs.d,
         indices=list(columns),
-        eps=exact.WARP_EPS,
+        eps=warp.EPS,
         concentration1_prior=prior,
         concentration0_prior=prior,
         bounds=torch.stack([torch.zeros_like(like[0]), torch.ones_like(like[0])]),
@@ -322,9 +322,9 @@ def _mode(model: MapGP) -> dict[str, Any]:
     noise = cast(Tensor, model.likelihood.noise)
     if noise.numel() == 1:
         found["noise_var"] = noise.item()
-    if (warp := model.warp) is not None:
-        found["warp_a"] = cast(Tensor, warp.concentration1).tolist()
-        found["warp_b"] = cast(Tensor, warp.concentration0).tolist()
+    if (bend := model.warp) is not None:
+        found["warp_a"] = cast(Tensor, bend.concentration1).tolist()
+        found["warp_b"] = cast(Tensor, bend.concentration0).tolist()
     return found
 
 
@@ -341,6 +341,6 @@ def _load(model: MapGP, state: State) -> None:
     model.mean_module.constant = torch.tensor(state["mean"], **like)
     if "noise_var" in state and cast(Tensor, model.likelihood.noise).numel() == 1:
         model.likelihood.noise = torch.tensor([state["noise_var"]], **like)
-    if (warp := model.warp) is not None and "warp_a" in state:
+    if (bend := model.warp) is not None and "warp_a" in state:
         for name, key in (("concentration1", "warp_a"), ("concentration0", "warp_b")):
-            cast(Any, warp).initialize(**{name: torch.tensor(state[key], **like)})
+            cast(Any, bend).initialize(**{name: torch.tensor(state[key], **like)})
