@@ -932,6 +932,26 @@ def test_draw_frames_a_card_its_data_and_its_downloads() -> None:
     assert alts == ["Two points.", "Two. (part 1 of 2)", "Two. (part 2 of 2)", "Two points."]
 
 
+@pytest.mark.parametrize(("marks", "panels"), [(40, 1), (40, 12), (400, 1)])
+def test_a_card_with_many_marks_in_all_is_painted(marks: int, panels: int) -> None:
+    from streamlit.testing.v1 import AppTest
+
+    script = f"""
+from dashboards.cards import parameters
+from dashboards.cards.card import draw
+from tests.dashboards.test_cards import bo
+names = tuple(f"x{{i}}" for i in range({panels}))
+data = bo([float(i) for i in range({marks})], names=names)
+draw(lambda: parameters.card(data), key="p", title="P")
+"""
+    app = AppTest.from_string(script, default_timeout=30).run()
+    assert not app.exception
+    specs = [json.loads(chart.proto.spec) for chart in app.get("vega_lite_chart")]
+    assert len(specs) == panels
+    renderers = {s.get("usermeta", {}).get("embedOptions", {}).get("renderer") for s in specs}
+    assert renderers == ({"canvas"} if marks * panels > 300 else {None})
+
+
 def test_downloads_are_what_they_say() -> None:
     from dashboards.cards import card as frame
 
