@@ -10,6 +10,8 @@ from dashboards.data import RunData
 from dashboards.thin import thin
 from dashboards.words import number
 
+MOST_DOTS = 300  # more of them would be a band
+
 
 def card(data: RunData) -> Card:
     """CPU seconds per ask.
@@ -31,9 +33,10 @@ def card(data: RunData) -> Card:
     count = len(frame)
     frame = thin(frame, "trial", "seconds")
     colour = style("bo", data.run.get("method")).colour
+    dots = alt.OverlayMarkDef(size=25, color=colour) if len(frame) <= MOST_DOTS else False
     chart = (
         alt.Chart(frame)
-        .mark_line(color=colour, strokeWidth=1.5, point=alt.OverlayMarkDef(size=25, color=colour))
+        .mark_line(color=colour, strokeWidth=1.5, point=dots)
         .encode(
             x=marks.trial_axis(),
             y=alt.Y("seconds:Q", title="CPU seconds per ask (lower is better)"),

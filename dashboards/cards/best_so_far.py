@@ -52,7 +52,7 @@ def _values(data: RunData, log: bool) -> Card:
     ]
     why = [marks.tip("trial", "failed trial"), marks.tip("reason", "reason", "nominal")]
     base = alt.Chart(frame).encode(x=marks.trial_axis())
-    seen = {name: base.transform_filter(alt.datum.where == name) for name in _PLACES}
+    seen = {name: base.properties(data=_at(frame, name)) for name in _PLACES}
     points = seen["inside"].mark_circle(size=46, color=DATA, opacity=0.9)
     arrows = seen["beyond"].mark_point(
         shape="triangle-up" if direction == "minimize" else "triangle-down", size=55, color=DATA
@@ -60,7 +60,7 @@ def _values(data: RunData, log: bool) -> Card:
     crosses = seen["failed"].mark_point(
         shape="cross", angle=45, size=60, filled=True, color=FAILED, opacity=1
     )
-    line = base.transform_filter("isValid(datum.best)").mark_line(
+    line = base.properties(data=_corners(frame[["trial", "best"]].dropna())).mark_line(
         interpolate="step-after",
         strokeWidth=2.5,
         color=style("bo", data.run.get("method")).colour,
@@ -69,9 +69,11 @@ def _values(data: RunData, log: bool) -> Card:
     layers: list[Any] = [
         points.encode(y=alt.Y("value:Q", **y), tooltip=told).add_params(marks.zoom("x", "y")),
         line.encode(y=alt.Y("best:Q", **y)),
-        arrows.encode(tooltip=told, **at_edge),
-        crosses.encode(tooltip=why, **at_edge),
     ]
+    if len(arrows.data):
+        layers.append(arrows.encode(tooltip=told, **at_edge))
+    if len(crosses.data):
+        layers.append(crosses.encode(tooltip=why, **at_edge))
     if optimum is not None and (optimum > 0 or not log):
         layers.append(_rule(optimum))
     left_out = int((frame["where"] == "beyond").sum())
@@ -90,6 +92,18 @@ def _values(data: RunData, log: bool) -> Card:
 
 
 _PLACES = ("inside", "beyond", "failed")
+
+
+def _at(frame: pd.DataFrame, place: str) -> pd.DataFrame:
+    """What is drawn at one of the places."""
+    return frame.loc[frame["where"] == place, ["trial", "value", "best", "reason"]]
+
+
+def _corners(line: pd.DataFrame) -> pd.DataFrame:
+    """The rows at which a line of steps turns, and its last."""
+    turns = line["best"] != line["best"].shift()
+    turns.iloc[-1:] = True
+    return line[turns]
 
 
 def _limit(values: "pd.Series[float]", direction: str) -> float | None:

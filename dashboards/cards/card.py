@@ -154,6 +154,7 @@ def _draw(panel: tuple[Spec, Frames], name: str, key: str, *, painted: bool) -> 
     named = {name_of(i): frame.reset_index(drop=True) for i, frame in enumerate(frames)}
     if painted:
         spec["usermeta"] = {"embedOptions": {"renderer": "canvas"}}
+        spec["config"] = {"aria": False}  # no words for a mark that is no element; `alt` has them
     st.vega_lite_chart(spec | {"datasets": named}, width="stretch", key=key, alt=name)
 
 

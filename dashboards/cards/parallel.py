@@ -16,7 +16,7 @@ from dashboards.data import RunData
 from dashboards.theme import DATA, SEQUENTIAL_MARKS
 from dashboards.words import number
 
-MOST_LINES = 300
+MOST_LINES = 150  # with more of them nothing is seen
 MOST_AXES = 12
 
 
@@ -49,7 +49,8 @@ def card(runs: Sequence[RunData]) -> Card:
         labelAngle=0 if len(order) <= 7 else -30, labelLimit=110, labelOverlap=False
     )
     y = alt.Y("place:Q", title=None, scale=alt.Scale(domain=[-0.06, 1.06], nice=False)).axis(None)
-    base = alt.Chart(long).encode(
+    drawn = long[["run", "trial", "axis", "line", "place", "value"]]
+    base = alt.Chart(drawn).encode(
         x=x,
         y=y,
         detail=alt.Detail("line:N"),
@@ -64,18 +65,13 @@ def card(runs: Sequence[RunData]) -> Card:
         tooltip=[
             marks.tip("run", "run", "nominal"),
             marks.tip("trial", "trial"),
-            marks.tip("axis", "parameter", "nominal"),
-            marks.tip("setting", "setting", "nominal"),
             marks.tip("value", "value"),
         ],
     )
     lines = base.mark_line(strokeWidth=1.3, opacity=0.7)
-    first = base.transform_filter("datum.line == 0").mark_line(strokeWidth=4, opacity=1)
-    halo = (
-        base.encode(color=alt.ColorValue(DATA))
-        .transform_filter("datum.line == 0")
-        .mark_line(strokeWidth=6, opacity=0.8)
-    )
+    best = base.properties(data=drawn[drawn["line"] == 0])
+    first = best.mark_line(strokeWidth=4, opacity=1)
+    halo = best.encode(color=alt.ColorValue(DATA)).mark_line(strokeWidth=6, opacity=0.8)
     top = number(float(shown["value"].iloc[0]))
     left = (
         f" The best {MOST_LINES} of {len(trials):,} are drawn." if len(trials) > len(shown) else ""

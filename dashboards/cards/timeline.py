@@ -13,7 +13,7 @@ from dashboards.data import RunData
 from dashboards.theme import BELIEF, BEST, DATA, FAILED
 from dashboards.words import duration
 
-MOST = 2_000
+MOST = 500  # with more of them a bar is hardly a pixel wide
 MOST_HEIGHT = 420
 COLOURS = {"complete": BELIEF, "failed": FAILED, "running": BEST, "left open": DATA}
 PAUSE_SHARE = 0.25  # of the time in which anything ran: a longer pause is cut out
@@ -48,7 +48,7 @@ def card(data: RunData, now: float | None = None) -> Card:
     }
     names = [name for name in COLOURS if (frame["state"] == name).any()]
     bars = (
-        alt.Chart(frame)
+        alt.Chart(frame[["trial", "state", "took", "value", "lane", "from", "to"]])
         .mark_bar(height=alt.RelativeBandSize(0.8), strokeWidth=0.5, opacity=0.85)
         .encode(
             x=alt.X("from:Q", **x),

@@ -417,7 +417,10 @@ def test_best_so_far_draws_every_trial_the_line_the_failed_and_the_optimum() -> 
     card = best_so_far.card(bo(SOME, optimum=0.5))
     spec = specification(card)
     marks = [view["mark"] for view in views(spec)]
-    assert [m["type"] for m in marks] == ["circle", "line", "point", "point", "rule"]
+    assert [m["type"] for m in marks] == ["circle", "line", "point", "rule"]
+    assert marks[2]["shape"] == "cross"
+    rows = [[row["trial"] for row in each] for each in drawn(spec)[:3]]
+    assert rows == [[0, 2, 3, 4], [0, 2, 4], [1]]  # dots; where the line turns; the failed one
     assert marks[1]["color"] == style("bo", "gp-map").colour
     assert list(card.data["best so far"]) == [3.0, 3.0, 2.0, 2.0, 1.0]
     assert list(card.data["state"]) == ["complete", "failed", "complete", "complete", "complete"]
@@ -430,7 +433,7 @@ def test_maximised_values_say_so_and_fail_at_the_bottom() -> None:
     spec = specification(card)
     assert encoded(spec, "y")[0]["title"] == "loss (higher is better)"
     assert "Crosses at the bottom" in card.reading
-    assert encoded(spec, "y")[3]["value"] > 200
+    assert encoded(spec, "y")[2]["value"] > 200
 
 
 @pytest.mark.parametrize("direction", ["minimize", "maximize"])
@@ -441,6 +444,9 @@ def test_one_terrible_trial_is_drawn_at_the_edge_and_not_lost(direction: str) ->
     ends = encoded(specification(card), "y")[0]["scale"]["domain"]
     assert max(abs(end) for end in ends) < 100
     assert "far worse trials (1)" in card.reading
+    shapes = [view["mark"].get("shape") for view in views(specification(card))]
+    assert shapes == [None, None, f"triangle-{'up' if direction == 'minimize' else 'down'}"]
+    assert [row["value"] for row in drawn(specification(card))[2]] == [sign * 1e6]
     assert sign * 1e6 in set(card.data["value"])
 
 
@@ -645,6 +651,12 @@ def test_parallel_places_are_shares_of_the_range_and_the_best_is_first() -> None
     frame = card.data[card.data["axis"] == "x0"]
     assert list(frame["trial"]) == [1, 0]
     assert list(frame["place"]) == [0.75, 0.25]
+
+
+def test_of_many_trials_the_best_lines_are_drawn_and_said_so() -> None:
+    card = parallel.card([bo([float(i) for i in range(400)])])
+    assert set(card.data["trial"]) == set(range(parallel.MOST_LINES))
+    assert f"The best {parallel.MOST_LINES} of 400 are drawn." in card.reading
 
 
 def test_differences_are_those_of_the_specs() -> None:
@@ -1029,7 +1041,7 @@ def test_hundreds_of_trials_fit_a_timeline() -> None:
     assert len(card.data) == timeline.MOST
     assert card.data["trial"].max() == 2_999
     assert card.data["lane"].max() == 20
-    assert "last 2,000 of 3,000" in card.reading
+    assert "last 500 of 3,000" in card.reading
     assert specification(card)["height"] <= timeline.MOST_HEIGHT
 
 
