@@ -42,6 +42,8 @@ from surrogates.options import option, options
 from surrogates.power import Power
 from surrogates.registry import find, rows
 
+INITIAL = 3
+"""More of them, 1 or 2 per parameter, found less in the first 15 evaluations and no more in 50."""
 INCUMBENTS = 5
 STALLED = 10
 SHOWS = 0.01  # of the spread of the outcomes
@@ -59,7 +61,7 @@ class Options:
     acquisition: str = option(default="logei", help="acquisition function", choices=NAMES)
     initial: int = option(
         default=0,
-        help="points of the initial design; 0: 2 per parameter, from 4 to 16",
+        help="points of the initial design; 0: 3, as few as a model can do with",
         low=0,
         high=1000,
     )
@@ -107,7 +109,7 @@ class ModelBased:
         self.surrogate = surrogate
         self.options = options
         self.seed = seed
-        self.initial = options.initial or min(max(2 * len(space.free), 4), 16)
+        self.initial = options.initial or INITIAL
         self.like = torch.zeros(0, dtype=torch.float64, device=options.device)
         self._latest: tuple[_Asked, Belief] | None = None
         self._uncollected = 0

@@ -1,0 +1,106 @@
+"""What an inference engine takes and gives back. It knows nothing of Gaussian processes or nets.
+
+An engine is a module holding, in this order: a header (what, paper, equations, departures),
+`Options`, `State`, `init`, `step`, `run`. It calls `value_and_grad` for all chains at once and
+never differentiates anything itself. What it draws lies on the device and has the dtype of where it
+starts.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor
+
+from surrogates.errors import DataError
+
+
+@runtime_checkable
+class Density(Protocol):
+    """An unnormalised density over R^dim."""
+
+    def value_and_grad(
+        self, x: Float[Tensor, "chains dim"]
+    ) -> tuple[Float[Tensor, " chains"], Float[Tensor, "chains dim"]]:
+        """Log densities and their gradients, a row per chain.
+
+        Where the density is 0 or cannot be computed the value is -inf (or NaN) and the gradient
+        whatever it is: samplers reject such points.
+        """
+        ...
+
+
+class Differentiated:
+    """A density from its logarithm alone, differentiated by torch.
+
+    Args:
+        log_density: from (chains, dim) to (chains,); every row's value depends on that row alone.
+    """
+
+    def __init__(self, log_density: Callable[[Tensor], Tensor]) -> None:
+        self.log_density = log_density
+
+    def value_and_grad(
+        self, x: Float[Tensor, "chains dim"]
+    ) -> tuple[Float[Tensor, " chains"], Float[Tensor, "chains dim"]]:
+        """See `Density`."""
+        with torch.enable_grad():
+            at = x.detach().requires_grad_()
+            values = self.log_density(at)
+            if values.shape != x.shape[:1]:
+                raise DataError(
+                    f"log_density expected shape {tuple(x.shape[:1])} for points of shape "
+                    f"{tuple(x.shape)}, got {tuple(values.shape)}"
+                )
+            (gradient,) = torch.autograd.grad(values.sum(), at)
+        return values.detach(), gradient
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What was drawn.
+
+    Attributes:
+        x: (chains, draws, dim).
+        log_density: (chains, draws) unnormalised.
+        log_weights: (chains, draws) whose exponentials sum to 1; None where all count the same.
+        diagnostics: whether to trust them; `converged` is 1 where every check held, else 0.
+    """
+
+    x: Tensor
+    log_density: Tensor
+    log_weights: Tensor | None
+    diagnostics: Mapping[str, float]
+
+
+def check_start(start: Tensor, density: Density) -> tuple[Tensor, Tensor]:
+    """Values and gradients at (chains, dim) starting points.
+
+    Raises:
+        DataError: another shape, no rows, values that are not finite, or a density of 0 at all.
+    """
+    if start.ndim != 2 or 0 in start.shape:
+        raise DataError(f"start expected shape (chains, dim), got {tuple(start.shape)}")
+    if not bool(torch.isfinite(start).all()):
+        raise DataError("start expected finite values, got NaN or infinity")
+    value, gradient = density.value_and_grad(start)
+    if not bool(torch.isfinite(value).any()):
+        raise DataError(
+            f"expected a density above 0 at one of {len(start)} starting points, got none; start "
+            "elsewhere"
+        )
+    return value, gradient
+
+
+def normals(shape: tuple[int, ...], generator: Generator, like: Tensor) -> Tensor:
+    """Standard normal numbers of a generator of any device, with the dtype and device of `like`."""
+    drawn = torch.randn(shape, generator=generator, dtype=like.dtype, device=generator.device)
+    return drawn.to(like.device)
+
+
+def uniforms(shape: tuple[int, ...], generator: Generator, like: Tensor) -> Tensor:
+    """Uniform numbers in [0, 1), as `normals`."""
+    drawn = torch.rand(shape, generator=generator, dtype=like.dtype, device=generator.device)
+    return drawn.to(like.device)

@@ -1,0 +1,185 @@
+"""Every sampler on densities whose moments are known."""
+
+import math
+
+import pytest
+import torch
+from torch import Generator, Tensor
+
+from surrogates.errors import DataError
+from surrogates.inference import diagnostics, hmc, laplace
+from surrogates.inference.contract import Differentiated
+from tests.surrogates.inference.targets import TARGETS, Target, gaussian, student, two_modes
+
+SEEDS = [0, 1]
+
+
+def seeded(seed: int) -> Generator:
+    return Generator(device="cpu").manual_seed(seed)
+
+
+def check_moments(x: Tensor, target: Target) -> None:
+    """Means within 4 standard errors, variances within 10 % or 4 standard errors."""
+    flat = x.flatten(0, 1)
+    error = (target.variance / diagnostics.ess_mean(x)).sqrt()
+    assert bool(((flat.mean(dim=0) - target.mean).abs() < 4.0 * error).all())
+    squares = (x - target.mean).square()
+    noise = squares.flatten(0, 1).std(dim=0) / diagnostics.ess_mean(squares).sqrt()
+    off = (squares.flatten(0, 1).mean(dim=0) - target.variance).abs()
+    assert bool((off < torch.maximum(0.1 * target.variance, 4.0 * noise)).all())
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("target", TARGETS, ids=str)
+def test_hmc_finds_the_moments(target: Target, seed: int) -> None:
+    generator = seeded(seed)
+    start = hmc.init(target.density, target.starts(32, generator))
+    options = hmc.Options(warmup=100, draws=128, most_draws=4096, ess=2000.0, rhat=1.01)
+    draws, _ = hmc.run(target.density, start, options=options, generator=generator)
+    assert draws.diagnostics["converged"] == 1.0
+    assert draws.x.shape[:2] == draws.log_density.shape
+    check_moments(draws.x, target)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_hmc_leaves_a_density_as_it_is_at_any_step_size(seed: int) -> None:
+    """Chains that begin with draws of the density still have its moments, step by step."""
+    target = two_modes()
+    generator = seeded(seed)
+    first = torch.randn((4096, 2), generator=generator, dtype=torch.float64)
+    second = torch.rand(4096, generator=generator, dtype=torch.float64) < 0.3
+    first[second] += torch.tensor([3.0, 0.5], dtype=torch.float64)
+    for size in (0.2, 1.2):
+        state = hmc.init(target.density, first)
+        state = hmc.State(state.x, state.value, state.gradient, state.factor, size)
+        accepted = 0.0
+        for _ in range(5):
+            state, moved = hmc.step(target.density, state, hmc.Options(trajectory=2.0), generator)
+            accepted = float(moved.accept.mean())
+        error = (target.variance / 4096).sqrt()
+        assert bool(((state.x.mean(dim=0) - target.mean).abs() < 4.5 * error).all())
+        assert bool(((state.x.var(dim=0) / target.variance - 1.0).abs() < 0.15).all())
+        assert (accepted > 0.99) == (size == 0.2)
+
+
+def test_hmc_that_has_not_converged_says_so() -> None:
+    target = two_modes(distance=20.0)  # no chain crosses
+    generator = seeded(0)
+    state = hmc.init(target.density, target.starts(8, generator))
+    options = hmc.Options(draws=16, most_draws=64)
+    draws, _ = hmc.run(target.density, state, options=options, generator=generator)
+    assert draws.diagnostics["converged"] == 0.0
+    assert draws.diagnostics["rhat_max"] > 1.1
+    assert draws.diagnostics["draws"] == 64
+
+
+def test_hmc_goes_on_from_what_was_kept_as_if_it_had_not_stopped() -> None:
+    target = gaussian(4)
+    options = hmc.Options(warmup=0, draws=8, most_draws=8, ess=0.0)
+    state = hmc.init(target.density, target.starts(4, seeded(0)))
+    generator = seeded(1)
+    _, between = hmc.run(target.density, state, options=options, generator=generator)
+    kept = hmc.State.from_json(between.to_json(), target.density, between.x)
+    at = generator.get_state()
+    straight, _ = hmc.run(target.density, between, options=options, generator=generator)
+    generator.set_state(at)
+    resumed, _ = hmc.run(target.density, kept, options=options, generator=generator)
+    assert torch.equal(straight.x, resumed.x)
+
+
+def test_hmc_draws_the_same_from_the_same_seed_and_others_from_another() -> None:
+    target = gaussian(3)
+    drawn = []
+    for seed in (5, 5, 6):
+        state = hmc.init(target.density, target.starts(4, seeded(0)))
+        options = hmc.Options(draws=8, most_draws=8)
+        drawn.append(hmc.run(target.density, state, options=options, generator=seeded(seed))[0].x)
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
+
+
+def test_points_outside_the_support_are_rejected() -> None:
+    """A half normal: -inf on one side, NaN far out on the other."""
+
+    def log_density(x: Tensor) -> Tensor:
+        inside = -0.5 * x[:, 0].square()
+        return torch.where(x[:, 0] > 0, inside, -math.inf) + 0.0 * (9.0 - x[:, 0]).log()
+
+    density = Differentiated(log_density)
+    generator = seeded(0)
+    start = torch.linspace(-1.0, 2.0, 16, dtype=torch.float64).unsqueeze(1)
+    state = hmc.init(density, start)
+    options = hmc.Options(draws=512, most_draws=512, trajectory=1.0, target_accept=0.3)
+    draws, _ = hmc.run(density, state, options=options, generator=generator)
+    assert bool((draws.x > 0).all())
+    assert bool(torch.isfinite(draws.log_density).all())
+    assert float(draws.x.mean()) == pytest.approx(math.sqrt(2 / math.pi), abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("start", "told"),
+    [
+        (torch.zeros(3, dtype=torch.float64), r"shape \(chains, dim\), got \(3,\)"),
+        (torch.full((2, 2), math.nan, dtype=torch.float64), "finite values, got NaN"),
+        (torch.full((2, 1), -1.0, dtype=torch.float64), "above 0 at one of 2 starting points"),
+    ],
+)
+def test_bad_starts_are_refused(start: Tensor, told: str) -> None:
+    density = Differentiated(lambda x: torch.where(x[:, 0] > 0, -x[:, 0], -math.inf))
+    with pytest.raises(DataError, match=told):
+        hmc.init(density, start)
+    with pytest.raises(DataError, match=told):
+        laplace.init(density, start, laplace.Options())
+
+
+def test_a_log_density_of_another_shape_is_refused() -> None:
+    density = Differentiated(lambda x: -x.square())
+    with pytest.raises(DataError, match=r"expected shape \(2,\) for points of shape \(2, 3\)"):
+        hmc.init(density, torch.zeros((2, 3), dtype=torch.float64))
+
+
+def test_laplace_is_exact_for_a_gaussian() -> None:
+    target = gaussian()
+    start = target.starts(2, seeded(0))
+    state = laplace.init(target.density, start, laplace.Options())
+    assert torch.allclose(state.mode, target.mean, atol=1e-4)
+    variance = (state.factor @ state.factor.T).diagonal()
+    assert torch.allclose(variance, target.variance, rtol=1e-3)
+    assert state.log_normaliser == pytest.approx(target.log_normaliser, abs=1e-3)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("target", TARGETS[:2], ids=str)
+def test_importance_sampling_from_laplace_finds_the_moments(target: Target, seed: int) -> None:
+    generator = seeded(seed)
+    draws = laplace.run(
+        target.density,
+        target.starts(2, generator),
+        options=laplace.Options(draws=100_000),
+        generator=generator,
+    )
+    assert draws.diagnostics["converged"] == 1.0
+    assert draws.diagnostics["log_normaliser"] == pytest.approx(target.log_normaliser, abs=0.05)
+    assert draws.log_weights is not None
+    weights, x = draws.log_weights[0].exp(), draws.x[0]
+    assert float(weights.sum()) == pytest.approx(1.0)
+    error = (target.variance / draws.diagnostics["ess"]).sqrt()
+    assert bool(((weights @ x - target.mean).abs() < 4.5 * error).all())
+    assert torch.allclose(weights @ (x - target.mean).square(), target.variance, rtol=0.1)
+
+
+def test_a_gaussian_proposal_for_heavy_tails_is_not_trusted() -> None:
+    target = student(degrees=2.5)
+    options = laplace.Options(draws=20_000, degrees=0)
+    told = laplace.run(
+        target.density, target.starts(1, seeded(0)), options=options, generator=seeded(0)
+    )
+    assert told.diagnostics["khat"] > 0.7
+    assert told.diagnostics["converged"] == 0.0
+
+
+def test_a_flat_direction_has_a_finite_width() -> None:
+    density = Differentiated(lambda x: -0.5 * x[:, 0].square())
+    start = torch.zeros((1, 2), dtype=torch.float64)
+    state = laplace.init(density, start, laplace.Options(greatest_sd=7.0))
+    assert (state.factor @ state.factor.T).diagonal().tolist() == pytest.approx([1.0, 49.0])
