@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 NUMBERS = 2500
 DIGITS = 5
 SLICES = 40
+FARTHEST = 10.0
 _FULL_POINTS = 200  # with more parameters, points are shown without those that have no slice
 _ALONE, _LONGEST, _COARSE = 201, 31, 5
 _MANY, _SIDE, _SMALL_SIDE = 10, 20, 14
@@ -287,12 +288,20 @@ def _centre(trials: Sequence[Trial], goals: Goals) -> Trial | None:
 
 
 def _moments(belief: Belief, columns: Array, *, noise: bool = False) -> tuple[Array, Array]:
-    """Mean and std in the goal's units; on a power scale the median and half a 68 % interval."""
+    """Mean and std in the goal's units; on a power scale the median and half a 68 % interval.
+
+    The interval ends `FARTHEST` ranges of the outcomes beyond them: a power scale may reach nowhere
+    near where it ends, or have no end.
+    """
     mean, std = _marginals(belief, columns, noise=noise)
     if belief.scale is not None:
-        low, mean, high = (belief.scale.backward(mean + step * std) for step in (-1, 0, 1))
-        with np.errstate(invalid="ignore"):
-            std = (high - low) / 2
+        known = belief.scale.backward(belief.outcomes[:, 0].double().cpu().numpy())
+        reach = FARTHEST * (float(np.ptp(known)) or 1.0)
+        ends = float(known.min()) - reach, float(known.max()) + reach
+        low, mean, high = (
+            np.clip(belief.scale.backward(mean + step * std), *ends) for step in (-1, 0, 1)
+        )
+        std = (high - low) / 2
     return belief.goal.sign * mean, std
 
 

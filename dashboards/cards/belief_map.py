@@ -36,11 +36,12 @@ def card(data: RunData) -> Card:
     dots = _dots(data, belief, axes)
     specials = _specials(belief, axes)
     wanted, cut = wanted_ends(belief, grid["acquisition"])
+    expected_ends, sure_ends, far = _known_ends(grid, dots)
     panels = [
         _panel(grid, dots, specials, axes, field, title, ends)
         for field, title, ends in (
-            ("mean", f"Expected {marks.shorten(goal, 24)} ({better(direction)})", None),
-            ("std", "Uncertainty (standard deviation)", None),
+            ("mean", f"Expected {marks.shorten(goal, 24)} ({better(direction)})", expected_ends),
+            ("std", "Uncertainty (standard deviation)", sure_ends),
             ("acquisition", "Wanted (higher: sooner)", wanted),
         )
     ]
@@ -49,6 +50,7 @@ def card(data: RunData) -> Card:
     expected = "" if following.get("mean") is None else f"; {number(following['mean'])} expected"
     either = "" if following.get("std") is None else f" ± {number(2 * following['std'])}"
     bottom = " The third map is cut off at its darkest." if cut else ""
+    bottom += " Colours end where a map is far from all that is known." if far else ""
     told = grid[["x", "y", "mean", "std", "acquisition"]]
     return Card(
         title=f"Belief over {axes[0].name} and {axes[1].name}: {marks.name_of(data)}",
@@ -149,7 +151,7 @@ def _panel(
     axes: list[_Axis],
     field: str,
     title: str,
-    ends: list[float] | None,
+    ends: list[float],
 ) -> Any:
     x, y = axes
     kinds = ["nominal" if axis.kind == "levels" else "quantitative" for axis in axes]
@@ -160,7 +162,7 @@ def _panel(
         marks.tip("std", "standard deviation"),
         marks.tip("acquisition", "acquisition"),
     ]
-    scale = alt.Scale(range=list(SEQUENTIAL), domain=ends or _ends(grid[field]), clamp=True)
+    scale = alt.Scale(range=list(SEQUENTIAL), domain=ends, clamp=True)
     colour = alt.Color(
         f"{field}:Q",
         scale=scale,
@@ -206,9 +208,22 @@ def _panel(
     return layer(tiles, points, best, following, height=SIZE, title=heading)
 
 
-def _ends(values: "pd.Series[float]") -> list[float]:
-    found = values.dropna()
-    return spread(float(found.min()), float(found.max())) if len(found) else [0.0, 1.0]
+def _known_ends(grid: pd.DataFrame, dots: pd.DataFrame) -> tuple[list[float], list[float], bool]:
+    """Of what is expected and of its uncertainty; and whether these go beyond.
+
+    Both end one range of the known values beyond them, or they would hide all that is known.
+    """
+    mean, std, known = (frame.dropna() for frame in (grid["mean"], grid["std"], dots["value"]))
+    ends = [[float(v.min()), float(v.max())] if len(v) else [0.0, 1.0] for v in (mean, std)]
+    if len(known) < 2 or not known.max() > known.min():
+        return spread(*ends[0]), spread(*ends[1]), False
+    low, high = float(known.min()), float(known.max())
+    reach = high - low
+    kept = [[max(ends[0][0], low - reach), min(ends[0][1], high + reach)], list(ends[1])]
+    kept[1][1] = min(ends[1][1], reach)
+    if kept[0][0] > kept[0][1] or kept[1][0] > kept[1][1]:  # all of a map is beyond
+        return spread(*ends[0]), spread(*ends[1]), False
+    return spread(*kept[0]), spread(*kept[1]), kept != ends
 
 
 def _others(data: RunData, found: Mapping[str, Any]) -> bool:

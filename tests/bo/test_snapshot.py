@@ -1,5 +1,6 @@
 """Snapshots: what the model believes, as the model itself tells it; and what they may cost."""
 
+import dataclasses
 import json
 import math
 import random
@@ -12,9 +13,18 @@ import torch
 import bo
 from bo import metrics
 from bo.contract import Trial
-from bo.snapshot import NUMBERS, SnapshotBudget, log_before, predictions, snapshot
+from bo.snapshot import (
+    FARTHEST,
+    NUMBERS,
+    SnapshotBudget,
+    _moments,
+    log_before,
+    predictions,
+    snapshot,
+)
 from surrogates.catalog import SURROGATES
 from surrogates.errors import UsageError
+from surrogates.power import Power
 
 PLANE = {"x": bo.real(-5, 10), "y": bo.real(0.01, 100, log=True)}
 MIXED = {
@@ -97,6 +107,26 @@ def posterior(belief, space, points):
         return mean, std
     low, middle, high = (belief.scale.backward(mean + step * std) for step in (-1, 0, 1))
     return middle, (high - low) / 2
+
+
+@pytest.mark.parametrize("power", [-2.0, 0.0, 4.0])
+def test_a_power_scale_without_an_end_is_drawn_with_one(power):
+    """Where the scale is bounded, no outcome at all leads to a mean and two standard deviations."""
+    study = known(PLANE, valley, 12)
+    drawn(study)
+    belief = model_of(study)
+    assert belief is not None
+    outcomes = np.array([trial.values["value"] for trial in study.trials if trial.done])
+    scale = Power(power, float(np.median(outcomes)), float(np.ptp(outcomes)) / 50)
+    told = torch.as_tensor(scale.forward(outcomes)).unsqueeze(1)
+    bent = dataclasses.replace(belief, scale=scale, outcomes=told)
+    columns = study.space.encode([trial.parameters for trial in study.trials])
+    mean, std = _moments(bent, columns)
+    reach = FARTHEST * np.ptp(outcomes)
+    assert np.isfinite(mean).all()
+    assert np.isfinite(std).all()
+    assert (std >= 0).all()
+    assert (std <= reach + np.ptp(outcomes)).all()
 
 
 def without_time(payload):

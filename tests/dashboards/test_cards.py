@@ -536,6 +536,22 @@ def test_a_map_has_three_panels_with_one_direction_of_colour_and_the_right_cells
     assert len(data) == 121
 
 
+def test_a_map_far_from_what_is_known_keeps_colours_for_that() -> None:
+    posterior = belief()
+    far = posterior["map"]
+    far["std"] = [1e5, *far["std"][1:]]
+    far["mean"] = [-1e5, *far["mean"][1:]]
+    card = belief_map.card(bo(SOME, posterior=posterior))
+    spec = specification(card)
+    scales = [c["scale"] for c in encoded(spec, "color") if "scale" in c]
+    dots = next(rows for rows in drawn(spec) if "near" in rows[0])
+    low, high = min(dot["value"] for dot in dots), max(dot["value"] for dot in dots)
+    assert scales[0]["domain"][0] == low - (high - low)
+    assert scales[1]["domain"][1] == high - low
+    assert "Colours end where a map is far from all that is known." in card.reading
+    assert max(card.data["std"]) == 1e5  # the data behind it are whole
+
+
 def test_a_map_of_a_log_parameter_has_even_cells_on_its_own_scale() -> None:
     posterior = belief()
     posterior["map"] |= {"x_at": [float(10.0**k) for k in range(-5, 6)]}
