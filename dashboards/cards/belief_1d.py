@@ -5,7 +5,7 @@ on the same axis: how much each place is wanted (the acquisition).
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import altair as alt
 import numpy as np
@@ -53,11 +53,12 @@ def card(data: RunData, *, parameter: str | None = None) -> Card:
     if best is not None and belief.get("incumbent_value") is not None:
         upper.append(_diamond(x, best, belief["incumbent_value"]))
     if upcoming is not None:
-        upper += [_rule(x, upcoming, label=True)]
+        late = kind != "levels" and float((curve["at"] < upcoming).mean()) > 0.85
+        upper += [_rule(x, upcoming, label="right" if late else "left")]
     wanted, cut = wanted_ends(belief, curve["acquisition"])
     lower = _lower(curve, x, kind, wanted)
     if upcoming is not None:
-        lower.append(_rule(x, upcoming, label=False))
+        lower.append(_rule(x, upcoming))
     chart = below(
         layer(*upper, height=marks.HEIGHT),
         layer(*lower, height=LOWER_HEIGHT),
@@ -193,13 +194,15 @@ def _diamond(x: alt.X, at: Any, value: float) -> alt.Chart:
     )
 
 
-def _rule(x: alt.X, at: Any, *, label: bool) -> Any:
+def _rule(x: alt.X, at: Any, *, label: Literal["left", "right"] | None = None) -> Any:
+    """Where the next point is; a label on its right, or on its left near the right edge."""
     frame = pd.DataFrame({"at": [at], "text": ["next"]})
     base = alt.Chart(frame).encode(x=x.title(None) if label else x)
     rule = base.mark_rule(color=NEXT, strokeWidth=2, strokeDash=[5, 3])
     if not label:
         return rule
-    text = base.mark_text(color=NEXT, dx=5, dy=8, align="left", fontSize=12, fontWeight="bold")
+    dx = 5 if label == "left" else -5
+    text = base.mark_text(color=NEXT, dx=dx, dy=8, align=label, fontSize=12, fontWeight="bold")
     return layer(rule, text.encode(text=alt.Text("text:N"), y=alt.YValue(0)))
 
 

@@ -471,6 +471,15 @@ def test_a_belief_draws_band_mean_dots_incumbent_next_and_acquisition() -> None:
     )
 
 
+@pytest.mark.parametrize(("at", "side"), [(0.1, "left"), (0.95, "right")])
+def test_the_word_at_the_next_point_stays_within_the_picture(at: float, side: str) -> None:
+    posterior = belief()
+    posterior["next"]["parameters"]["x1"] = at
+    spec = specification(belief_1d.card(bo(SOME, posterior=posterior), parameter="x1"))
+    words = [view["mark"] for view in views(spec) if view["mark"]["type"] == "text"]
+    assert [mark["align"] for mark in words] == [side]
+
+
 def test_a_belief_shows_only_what_was_known_and_dots_far_from_the_slice_are_faint() -> None:
     data = bo(SOME, posterior=belief(number=3))
     dots = belief_1d.card(data).data.query("what == 'trial'")
