@@ -290,8 +290,8 @@ def _centre(trials: Sequence[Trial], goals: Goals) -> Trial | None:
 def _moments(belief: Belief, columns: Array, *, noise: bool = False) -> tuple[Array, Array]:
     """Mean and std in the goal's units; on a power scale the median and half a 68 % interval.
 
-    The interval ends `FARTHEST` ranges of the outcomes beyond them: a power scale may reach nowhere
-    near where it ends, or have no end.
+    The interval ends at most `FARTHEST` ranges of the outcomes beyond them: on some power scales a
+    finite interval of the model is infinite in the goal's units.
     """
     mean, std = _marginals(belief, columns, noise=noise)
     if belief.scale is not None:

@@ -8,7 +8,8 @@ Hoffman & Gelman (2014), "The No-U-Turn Sampler", section 3.2.1: the step size b
 Departs from them: the metric, a full covariance, is that of all chains' positions in the warm-up
 (shrunk towards the one before), and the acceptance that is averaged is the harmonic mean over
 chains, so that no chain is left behind at a step that suits the others (Hoffman, Radul & Sountsov
-2021, "An Adaptive-MCMC Scheme for Setting Trajectory Lengths in Hamiltonian Monte Carlo").
+2021, "An Adaptive-MCMC Scheme for Setting Trajectory Lengths in Hamiltonian Monte Carlo"); each
+counts as at least 0.05, so that one lost chain does not stop all of them.
 """
 
 import dataclasses
