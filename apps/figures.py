@@ -3,6 +3,7 @@
 Many runs of one method become a median line with a band from the lower to the upper quartile.
 """
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -13,6 +14,8 @@ import pandas as pd
 from apps.curves import PALETTE, Curve, Style, quartiles, run_curve, style, y_label
 
 __all__ = ["bands", "run_curve", "run_figure", "save", "svg", "y_label"]
+
+_COLOURS = 128
 
 
 def bands(
@@ -76,10 +79,12 @@ def run_figure(run: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> alt
 def save(chart: alt.LayerChart, path: Path) -> list[str]:
     """Write `path.png` and `path.svg`; returns their names."""
     import vl_convert  # loads a browser's engine
+    from PIL import Image
 
     path.parent.mkdir(parents=True, exist_ok=True)
     png, vector = path.with_suffix(".png"), path.with_suffix(".svg")
-    png.write_bytes(vl_convert.vegalite_to_png(chart.to_dict(), scale=2))
+    drawn = Image.open(io.BytesIO(vl_convert.vegalite_to_png(chart.to_dict(), scale=2)))
+    drawn.convert("RGB").quantize(_COLOURS).save(png, optimize=True)  # a tenth of the size
     vector.write_text(svg(chart), encoding="utf-8")
     return [str(png), str(vector)]
 

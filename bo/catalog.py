@@ -29,6 +29,13 @@ METHODS: tuple[tuple[str, str, str, str, str], ...] = (
         "pending pool",
         "gp-map in a box that follows the best point: hundreds of trials, 10 to 100 parameters",
     ),
+    (
+        "gp-global-local",
+        "bo.strategies.global_local:GlobalLocal",
+        "bo",
+        "pending pool",
+        "gp-map and gp-trust-region, every second ask: many parameters at any budget",
+    ),
     ("ax", "bo.strategies.ax:AxDefault", "bo", "pending", "Ax's own default strategy"),
     ("cma", "bo.strategies.cma:CMA", "bo", "", "CMA-ES with restarts (package cma)"),
     (

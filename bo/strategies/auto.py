@@ -13,25 +13,24 @@ from bo.belief import Belief
 from bo.contract import Believer, Strategy, Trial
 from bo.goals import Goals
 from bo.space import Parameters, Space
-from bo.strategies import trust_region
+from bo.strategies.global_local import GlobalLocal
 from bo.strategies.model_based import ModelBased, Options
 
 __all__ = ["Auto", "Options"]
 
 MANY = 20
-"""With more parameters than this a model of the whole space knows too little of it."""
+"""With more parameters than this a model of the whole space may know too little of it."""
 
 
 class Auto:
-    """`gp-map` or `gp-trust-region`, under the name that people get who name no method."""
+    """`gp-map` or `gp-global-local`, under the name that people get who name no method."""
 
     def __init__(self, space: Space, goals: Goals, options: Options, seed: int) -> None:
         name, why = _choice(space, goals)
         self.note: str | None = f"auto chose {name}: {why}"
         self.strategy: Strategy
-        if name == "gp-trust-region":
-            own = trust_region.Options(initial=options.initial)
-            self.strategy = trust_region.TrustRegion(space, goals.only, own, seed)
+        if name == "gp-global-local":
+            self.strategy = GlobalLocal(space, goals.only, options, seed)
         else:
             self.strategy = ModelBased("gp-map", space, goals, options, seed)
 
@@ -71,5 +70,6 @@ def _choice(space: Space, goals: Goals) -> tuple[str, str]:
     if space.pool is not None:
         return "gp-map", f"a pool of {len(space.pool.rows)} candidates, all scored at each ask"
     if count > MANY:
-        return "gp-trust-region", f"{told}, more than {MANY}: a search of the whole space is lost"
+        why = "every second point near the best, in case the model of the whole is lost"
+        return "gp-global-local", f"{told}, more than {MANY}: {why}"
     return "gp-map", f"{told}, at most {MANY}: one model of the whole space"
