@@ -189,9 +189,15 @@ def heading(page: Any, text: str) -> None:
 def press(page: Any, button: Any) -> float:
     """Press a button that the pointer rests on, as a person does; the moment of it.
 
-    A click by Playwright waits first until the button stands still for some frames of the page.
+    While a page still loads, its pictures push the button away: it has to stand still for half a
+    second first. A click by Playwright would wait for that too, but within the time that counts.
     """
     button.hover()
+    before, now = None, button.bounding_box()
+    while now != before:
+        time.sleep(0.5)
+        button.hover()
+        before, now = now, button.bounding_box()
     began = time.monotonic()
     page.mouse.down()
     page.mouse.up()

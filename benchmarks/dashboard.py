@@ -349,8 +349,8 @@ def _latency(chrome: Any, up: Up, *, seconds: float) -> list[Sample]:
 
 
 def _long_history(chrome: Any, up: Up, *, seconds: float) -> list[Sample]:
-    # More often than the page looks, which is each second: with as many of both, what is measured is
-    # the wait of a record for the next look, as long as their phase has it, and not the tick.
+    # More often than the page looks, each second: with as many of both, what is measured is the
+    # wait of a record for the next look, as long as their phase has it, and not the tick.
     say(f"10,000 records and {RECORDS} more each second, {seconds:g} s")
     samples: list[Sample] = []
     with _live(up.folder, "ten-thousand", per_second=RECORDS, first=10_000) as committed:
