@@ -2,7 +2,8 @@
 
 - `logei`: log expected improvement over the best posterior mean at the observed points, Ament et
   al. (2023), "Unexpected Improvements to Expected Improvement"; with pending points its Monte
-  Carlo form, which conditions on them. Of `gp-map` on the CPU: `bo/acquisition/fused.py`.
+  Carlo form, which conditions on them. On the CPU in closed form, of `gp-map` by
+  `bo/acquisition/fused.py` and of many draws of hyperparameters by `fused_mixture.py` beside it.
 - `lognei`: log noisy expected improvement, which also integrates over the incumbent's value.
 - `ucb`: upper confidence bound, mean + sqrt(beta) std, Srinivas et al. (2010).
 - `ts`: Thompson sampling, a function drawn from the posterior (`bo/acquisition/thompson.py`), of
@@ -45,9 +46,11 @@ from torch import Tensor
 
 from bo.acquisition.fused import FusedLogEI
 from bo.acquisition.fused_ehvi import FusedLogEHVI
+from bo.acquisition.fused_mixture import FusedMixtureLogEI
 from bo.acquisition.thompson import ThompsonSample
 from surrogates.errors import UsageError
 from surrogates.gp.map import MapGP
+from surrogates.gp.mixture import MixtureGP
 
 NAMES = ("logei", "lognei", "ucb", "ts", "ehvi")
 BETA = 4.0
@@ -130,6 +133,10 @@ def acquisition(
         return _hypervolume(models, observed, pending, reference, seed)
     if name == "logei" and closed:
         return FusedLogEI(fused[0], pending, limits=fused[1:], seed=seed, margin=margin)
+    mixed = [each for each in held if isinstance(each, MixtureGP) and observed.device.type == "cpu"]
+    draws = {each.num_mcmc_samples for each in mixed}
+    if name == "logei" and len(mixed) == len(held) and len(draws) == 1:
+        return FusedMixtureLogEI(mixed[0], pending, limits=mixed[1:], seed=seed, margin=margin)
     if name == "ts":
         return ThompsonSample(model, limits, observed, seed=seed)
     if limits:

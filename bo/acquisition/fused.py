@@ -43,31 +43,8 @@ _SQRT_HALF = math.sqrt(0.5)
 _FAR = -30.0  # below it, 1 + z Phi(z) / phi(z) loses too many digits
 
 
-class Fused(AcquisitionFunction):
-    """An acquisition function in closed form over models that were fitted on the CPU.
-
-    Args:
-        models: of the goals.
-        limits: of what is to be at least 0 at a point that counts.
-        pending: (p, d) points under evaluation, or None.
-        seed: of the histories that are imagined for pending points.
-        histories: how many of them.
-    """
-
-    def __init__(
-        self,
-        models: Sequence[MapGP],
-        limits: Sequence[MapGP],
-        pending: Tensor | None,
-        *,
-        seed: int,
-        histories: int,
-    ) -> None:
-        super().__init__(models[0])
-        found = _predictors([*models, *limits], pending, seed, histories)
-        self.predictors, self.limits = found[: len(models)], found[len(models) :]
-        standards = [standard(model) for model in limits]
-        self.thresholds = np.array([-float(s.means) / float(s.stdvs) for s in standards])
+class Closed(AcquisitionFunction):
+    """An acquisition function in closed form with its gradient, in numpy on the CPU."""
 
     @abc.abstractmethod
     def values(self, x: Array) -> Array:
@@ -101,6 +78,33 @@ class Fused(AcquisitionFunction):
         )
         x[columns] = found.x
         return x
+
+
+class Fused(Closed):
+    """One over models with one set of hyperparameters each, that were fitted on the CPU.
+
+    Args:
+        models: of the goals.
+        limits: of what is to be at least 0 at a point that counts.
+        pending: (p, d) points under evaluation, or None.
+        seed: of the histories that are imagined for pending points.
+        histories: how many of them.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[MapGP],
+        limits: Sequence[MapGP],
+        pending: Tensor | None,
+        *,
+        seed: int,
+        histories: int,
+    ) -> None:
+        super().__init__(models[0])
+        found = _predictors([*models, *limits], pending, seed, histories)
+        self.predictors, self.limits = found[: len(models)], found[len(models) :]
+        standards = [standard(model) for model in limits]
+        self.thresholds = np.array([-float(s.means) / float(s.stdvs) for s in standards])
 
     def allowed(self) -> NDArray[np.bool_]:
         """(n, k) per history, at which of the points known the limits are expected to hold."""
@@ -215,7 +219,7 @@ class _WithGradient(torch.autograd.Function):
     """Lets torch differentiate what is computed without it."""
 
     @staticmethod
-    def forward(ctx: Any, X: Tensor, function: Fused) -> Tensor:
+    def forward(ctx: Any, X: Tensor, function: Closed) -> Tensor:
         x = X.detach().squeeze(1).double().numpy()
         if not ctx.needs_input_grad[0]:
             return torch.as_tensor(function.values(x), dtype=X.dtype, device=X.device)

@@ -28,7 +28,7 @@ from linear_operator.utils.warnings import NumericalWarning
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
-from bo.acquisition.fused import Fused
+from bo.acquisition.fused import Closed
 from bo.acquisition.polytope import Ascend, ascend, polytope
 from bo.space import Array, Parameters, Space
 from bo.strategies.random import random_points
@@ -192,7 +192,7 @@ def _climb_freely(
     acquisition: AcquisitionFunction, held: list[int], starts: Array, like: Tensor
 ) -> Array:
     """L-BFGS-B from every start: one by one where that is cheap, else all at once."""
-    if isinstance(acquisition, Fused):
+    if isinstance(acquisition, Closed):
         free = [column for column in range(starts.shape[1]) if column not in held]
         ends = [acquisition.climb(start, free, max_iterations=ITERATIONS) for start in starts]
         return np.stack(ends)

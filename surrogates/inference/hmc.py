@@ -140,7 +140,8 @@ def step(
         options: see `Options`.
         generator: of the momenta and of the test.
     """
-    x, gradient, factor = state.x, state.gradient, state.factor
+    x, gradient = state.x, state.gradient
+    factor = state.factor.contiguous()  # its layout decides how products round
     size = state.step_size
     share = _SHORTEST + (_LONGEST - _SHORTEST) * ((state.count + 1) * _GOLDEN % 1.0)
     steps = min(max(math.ceil(options.trajectory * share / size), 1), _MOST_STEPS)

@@ -28,7 +28,7 @@ _WORST = 1e100
 class Options:
     """How the mode is sought and how much is drawn."""
 
-    draws: int = option(default=512, help="draws of the approximation", low=1, high=10_000_000)
+    draws: int = option(default=512, help="draws of the approximation", low=16, high=10_000_000)
     max_iterations: int = option(default=200, help="of L-BFGS per start", low=1, high=100_000)
     degrees: int = option(
         default=5, help="of freedom of the proposal, a Student t; 0: a Gaussian", low=0, high=100

@@ -1,0 +1,267 @@
+"""Log expected improvement averaged over draws of a GP's hyperparameters, in closed form. CPU.
+
+Snoek, Larochelle & Adams (2012), "Practical Bayesian Optimization of Machine Learning Algorithms",
+section 3.1: the expected improvement, integrated over the hyperparameters. For each draw it is that
+of `bo/acquisition/fused.py`, over the draw's own best mean at known points; here is the logarithm
+of their average, and its gradient.
+
+Limits: for each draw, times the probability that each holds by a draw of its own.
+
+Pending points: each draw is given outcomes there that are drawn from what it expects, one for each
+(their section 3.2, with as many fantasies as draws).
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from linear_operator import to_dense
+from scipy.stats import qmc
+from torch import Tensor
+
+from bo.acquisition.fused import Array, Closed, log_cdf, log_h
+from surrogates.compiled import compiled
+from surrogates.gp.hyperposterior import MEAN_VAR
+from surrogates.gp.mixture import MixtureGP
+
+_SQRT5 = math.sqrt(5.0)
+
+
+class FusedMixtureLogEI(Closed):
+    """Log expected improvement of one point, averaged over the draws of the model.
+
+    Args:
+        model: of the goal, on the CPU.
+        pending: (p, d) points under evaluation, or None.
+        limits: of what is to be at least 0 at a point that counts; as many draws each as the model.
+        seed: of the outcomes that are imagined for pending points.
+        margin: how far above the best mean improvement begins, in the units of the outcomes.
+    """
+
+    def __init__(
+        self,
+        model: MixtureGP,
+        pending: Tensor | None,
+        *,
+        limits: Sequence[MixtureGP] = (),
+        seed: int,
+        margin: float = 0.0,
+    ) -> None:
+        super().__init__(model)
+        random = np.random.default_rng(seed)
+        held = [_imagining(each, pending, random) for each in (model, *limits)]
+        self.goal, *self.limits = (_Mixture(each) for each in held)
+        self.thresholds = np.array([-each.centre / each.unit for each in limits])
+        known = self.goal.inputs
+        mean, _ = self.goal.moments(known)
+        holds = np.ones(mean.shape, dtype=np.bool_)
+        for limit, threshold in zip(self.limits, self.thresholds, strict=True):
+            holds &= limit.moments(known)[0] >= threshold
+        best = np.where(holds, mean, -np.inf).max(axis=1)
+        self.best = np.where(holds.any(axis=1), best, mean.min(axis=1)) + margin / model.unit
+        self.log_unit = math.log(model.unit / len(best))
+
+    def values(self, x: Array) -> Array:
+        """Values (m,) at (m, d) columns."""
+        mean, var = self.goal.moments(x)
+        logs = _log_improvements(mean, np.sqrt(var), self.best)
+        for limit, threshold in zip(self.limits, self.thresholds, strict=True):
+            mean, var = limit.moments(x)
+            logs += _log_chances((mean - threshold) / np.sqrt(var))
+        top = logs.max(axis=0)
+        return top + np.log(np.exp(logs - top).sum(axis=0)) + self.log_unit
+
+    def value_and_gradient(self, x: Array) -> tuple[float, Array]:
+        """Value and gradient (d,) at one point (d,)."""
+        mean, var, to_mean, to_var = self.goal.slopes(x)
+        std = np.sqrt(var)
+        logs, by_mean, by_std = _improvement_slopes(mean, std, self.best)
+        slopes = by_mean[:, None] * to_mean + (by_std / (2.0 * std))[:, None] * to_var
+        for limit, threshold in zip(self.limits, self.thresholds, strict=True):
+            mean, var, to_mean, to_var = limit.slopes(x)
+            std = np.sqrt(var)
+            more, by_z = _chance_slopes((mean - threshold) / std)
+            logs += more
+            slopes += (by_z / std)[:, None] * (
+                to_mean - ((mean - threshold) / (2.0 * var))[:, None] * to_var
+            )
+        top = logs.max()
+        share = np.exp(logs - top)
+        total = share.sum()
+        return top + math.log(total) + self.log_unit, (share / total) @ slopes
+
+
+class _Mixture:
+    """What a mixture predicts, in standardised units, draw by draw."""
+
+    def __init__(self, model: MixtureGP) -> None:
+        s, n = model.alpha.shape
+        self.matern = model.data.matern
+        self.lengthscale = model.lengthscale.double().numpy()
+        self.signal_var = model.signal_var.double().numpy()
+        self.alpha = model.alpha.double().numpy()
+        factor = model.factor.double()
+        eye = torch.eye(n, dtype=factor.dtype, device=factor.device).expand(s, n, n)
+        root = torch.linalg.solve_triangular(factor, eye, upper=False)
+        self.root = np.ascontiguousarray(root.numpy())  # (S, n, n), L^-1
+        self.inverse = np.ascontiguousarray((root.mT @ root).numpy())
+        self.inputs = np.ascontiguousarray(model.inputs.double().numpy().reshape(n, -1))
+
+    def moments(self, x: Array) -> tuple[Array, Array]:
+        """Means and variances (S, m) at (m, d) columns."""
+        return _moments(
+            np.ascontiguousarray(x),
+            self.inputs,
+            self.lengthscale,
+            self.signal_var,
+            self.alpha,
+            self.root,
+            self.matern,
+        )
+
+    def slopes(self, x: Array) -> tuple[Array, Array, Array, Array]:
+        """Means and variances (S,) at a point (d,), and their gradients (S, d)."""
+        return _slopes(
+            x,
+            self.inputs,
+            self.lengthscale,
+            self.signal_var,
+            self.alpha,
+            self.inverse,
+            self.matern,
+        )
+
+
+def _imagining(model: MixtureGP, pending: Tensor | None, random: np.random.Generator) -> MixtureGP:
+    """The model with outcomes at pending points, drawn for each draw of what it expects."""
+    if pending is None:
+        return model
+    normal = qmc.MultivariateNormalQMC(np.zeros(len(pending)), rng=random)
+    z = torch.as_tensor(normal.random(model.num_mcmc_samples)).to(pending)
+    with torch.no_grad():
+        told = model.posterior(pending, observation_noise=True)
+        covariance = to_dense(told.covariance_matrix)
+        factor = torch.linalg.cholesky(covariance + torch.diag_embed(1e-9 * told.variance[..., 0]))
+        outcomes = told.mean + factor @ z.unsqueeze(-1)
+        return model.condition_on_observations(pending, outcomes)
+
+
+@compiled
+def _moments(
+    x: Array,
+    inputs: Array,
+    lengthscale: Array,
+    signal_var: Array,
+    alpha: Array,
+    root: Array,
+    matern: bool,
+) -> tuple[Array, Array]:
+    (draws, n), (m, d) = alpha.shape, x.shape
+    mean, var = np.empty((draws, m)), np.empty((draws, m))
+    k = np.empty((n, m))
+    for s in range(draws):
+        weight = lengthscale[s] ** -2.0
+        prior = signal_var[s] + MEAN_VAR
+        for i in range(n):
+            for j in range(m):
+                squared = 0.0
+                for c in range(d):
+                    difference = x[j, c] - inputs[i, c]
+                    squared += difference * difference * weight[c]
+                if matern:
+                    r = _SQRT5 * math.sqrt(squared)
+                    k[i, j] = signal_var[s] * (1.0 + r + r * r / 3.0) * math.exp(-r) + MEAN_VAR
+                else:
+                    k[i, j] = signal_var[s] * math.exp(-0.5 * squared) + MEAN_VAR
+        mean[s] = np.dot(alpha[s], k)
+        half = np.dot(root[s], k)
+        for j in range(m):
+            left = prior
+            for i in range(n):
+                left -= half[i, j] * half[i, j]
+            var[s, j] = max(left, 1e-12 * prior)
+    return mean, var
+
+
+@compiled
+def _slopes(
+    x: Array,
+    inputs: Array,
+    lengthscale: Array,
+    signal_var: Array,
+    alpha: Array,
+    inverse: Array,
+    matern: bool,
+) -> tuple[Array, Array, Array, Array]:
+    draws, n = alpha.shape
+    d = len(x)
+    mean, var = np.empty(draws), np.empty(draws)
+    to_mean, to_var = np.zeros((draws, d)), np.zeros((draws, d))
+    k, slope = np.empty(n), np.empty(n)
+    for s in range(draws):
+        weight = lengthscale[s] ** -2.0
+        prior = signal_var[s] + MEAN_VAR
+        for i in range(n):
+            squared = 0.0
+            for c in range(d):
+                difference = x[c] - inputs[i, c]
+                squared += difference * difference * weight[c]
+            if matern:
+                r = _SQRT5 * math.sqrt(squared)
+                decay = signal_var[s] * math.exp(-r)
+                k[i] = (1.0 + r + r * r / 3.0) * decay + MEAN_VAR
+                slope[i] = -5.0 / 6.0 * (1.0 + r) * decay
+            else:
+                k[i] = signal_var[s] * math.exp(-0.5 * squared)
+                slope[i] = -0.5 * k[i]
+                k[i] += MEAN_VAR
+        solved = np.dot(inverse[s], k)
+        mean[s] = np.dot(alpha[s], k)
+        var[s] = max(prior - np.dot(solved, k), 1e-12 * prior)
+        for i in range(n):
+            pull = 2.0 * slope[i]
+            for c in range(d):
+                along = pull * (x[c] - inputs[i, c]) * weight[c]
+                to_mean[s, c] += along * alpha[s, i]
+                to_var[s, c] -= 2.0 * along * solved[i]
+    return mean, var, to_mean, to_var
+
+
+@compiled
+def _log_improvements(mean: Array, std: Array, best: Array) -> Array:
+    logs = np.empty(mean.shape)
+    for s in range(mean.shape[0]):
+        for j in range(mean.shape[1]):
+            value, _ = log_h((mean[s, j] - best[s]) / std[s, j])
+            logs[s, j] = value + math.log(std[s, j])
+    return logs
+
+
+@compiled
+def _log_chances(z: Array) -> Array:
+    logs = np.empty(z.shape)
+    for s in range(z.shape[0]):
+        for j in range(z.shape[1]):
+            logs[s, j] = log_cdf(z[s, j])[0]
+    return logs
+
+
+@compiled
+def _improvement_slopes(mean: Array, std: Array, best: Array) -> tuple[Array, Array, Array]:
+    logs, by_mean, by_std = np.empty(len(mean)), np.empty(len(mean)), np.empty(len(mean))
+    for s in range(len(mean)):
+        z = (mean[s] - best[s]) / std[s]
+        value, slope = log_h(z)
+        logs[s] = value + math.log(std[s])
+        by_mean[s] = slope / std[s]
+        by_std[s] = (1.0 - z * slope) / std[s]
+    return logs, by_mean, by_std
+
+
+@compiled
+def _chance_slopes(z: Array) -> tuple[Array, Array]:
+    logs, slopes = np.empty(len(z)), np.empty(len(z))
+    for s in range(len(z)):
+        logs[s], slopes[s] = log_cdf(z[s])
+    return logs, slopes

@@ -1,0 +1,151 @@
+"""What all fully Bayesian Gaussian processes share: data to density, draws to model. No paper.
+
+A surrogate of this kind is one file beside this one: its engine's options, and `fit`, which lets
+the engine draw from the density that `Problem` makes and hands the draws to `Problem.model`.
+"""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from surrogates.contract import State, check_data
+from surrogates.gp import hyperpriors
+from surrogates.gp.hyperposterior import Data, Hyperposterior
+from surrogates.gp.mixture import MixtureGP
+from surrogates.inference import hmc, laplace
+from surrogates.inference.contract import Draws, uniforms
+from surrogates.inputs import Inputs
+from surrogates.options import option, options
+
+_SEARCHES = 4
+_INFLATED = 1.5
+
+
+@options
+class Options:
+    """The model; and how many draws it keeps."""
+
+    kernel: str = option(
+        default="matern52", help="covariance function", choices=("matern52", "rbf")
+    )
+    prior: str = option(
+        default="dimension-scaled", help="of the hyperparameters", choices=hyperpriors.NAMES
+    )
+    kept: int = option(
+        default=64, help="draws that predict, spread evenly over all", low=1, high=100_000
+    )
+
+
+class Problem:
+    """The density of the hyperparameters for some data.
+
+    Args:
+        train_X, train_Y, train_Yvar, inputs: see `surrogates.contract.Fit`.
+        options: of the model.
+        generator: of every random number; None is a generator of seed 0.
+    """
+
+    def __init__(
+        self,
+        train_X: Tensor,
+        train_Y: Tensor,
+        train_Yvar: Tensor | None,
+        inputs: Inputs,
+        options: Options,
+        generator: Generator | None,
+    ) -> None:
+        self.began = time.perf_counter()
+        check_data(train_X, train_Y, train_Yvar, inputs=inputs, outputs=1)
+        self.generator = generator or Generator(device="cpu").manual_seed(0)
+        y = train_Y[:, 0]
+        self.centre = float(y.mean())
+        spread = float(y.std()) if len(y) > 1 else 0.0
+        self.unit = spread if spread > 1e-12 * (1.0 + abs(self.centre)) else 1.0
+        self.data = Data(
+            X=train_X,
+            y=(y - self.centre) / self.unit,
+            groups=inputs.groups,
+            matern=options.kernel == "matern52",
+            noise=None if train_Yvar is None else train_Yvar[:, 0] / self.unit**2 + 1e-6,
+        )
+        noise = train_Yvar is None
+        self.prior = hyperpriors.named(options.prior, self.data.p, noise=noise)
+        # In double precision whatever the data are: a factorisation in float32 soon fails.
+        self.exact = Data(
+            X=train_X.double(),
+            y=self.data.y.double(),
+            groups=self.data.groups,
+            matern=self.data.matern,
+            noise=None if self.data.noise is None else self.data.noise.double(),
+        )
+        self.density = Hyperposterior(self.exact, self.prior)
+        self.options = options
+
+    def searches(self, warm_start: State | None = None) -> Tensor:
+        """(n, dim) where to look for modes: draws of the prior; the `mode` of an earlier fit."""
+        first = self.prior.sample(_SEARCHES, self.generator, self.exact.X).clamp(-5.0, 5.0)
+        told = (warm_start or {}).get("mode", [])
+        if len(told) != self.exact.dim:
+            return first
+        mode = torch.tensor([told], dtype=first.dtype, device=first.device)
+        return torch.cat([mode, first])
+
+    def chains(self, count: int, warm_start: State | None) -> tuple[hmc.State, bool]:
+        """Where chains begin; and whether that is where the `chains` of an earlier fit ended.
+
+        Else around the best of some modes: draws of a Student t, wider than the Laplace
+        approximation, resampled by importance half the way, so that they stay over-dispersed.
+        """
+        like, generator = self.exact.X, self.generator
+        told = (warm_start or {}).get("chains")
+        if told and len(told["factor"]) == self.exact.dim and len(told["x"]) == count:
+            return hmc.State.from_json(told, self.density, like), True
+        around = laplace.init(self.density, self.searches(), laplace.Options())
+        wide = laplace.State(around.mode, around.value, _INFLATED * around.factor, 0.0)
+        drawn, proposed = laplace.step(wide, laplace.Options(draws=8 * count), generator)
+        value, _ = self.density.value_and_grad(drawn)
+        log_ratio = torch.nan_to_num(value - proposed, nan=-torch.inf)
+        start = drawn[systematic(torch.softmax(0.5 * log_ratio, dim=0), count, generator)]
+        return hmc.init(self.density, start, around.factor), False
+
+    def model(
+        self, draws: Draws, state: Mapping[str, Any], more: Mapping[str, float] | None = None
+    ) -> MixtureGP:
+        """The mixture over draws, `kept` of them.
+
+        Args:
+            draws: of the density.
+            state: for the next `warm_start`.
+            more: diagnostics beside those of the draws.
+        """
+        flat = draws.x.flatten(0, 1).to(self.data.X)
+        kept = min(self.options.kept, len(flat))
+        if draws.log_weights is None:
+            # In the order of chains, so that an even spread takes as many of each.
+            at = torch.linspace(0, len(flat) - 1, kept, dtype=torch.float64, device="cpu")
+            place = at.round().to(dtype=torch.int64, device=flat.device)
+        else:
+            place = systematic(draws.log_weights.flatten().exp(), kept, self.generator)
+        model = MixtureGP(self.data, flat[place], centre=self.centre, unit=self.unit)
+        model.eval()
+        model.state = state
+        model.diagnostics = {
+            **draws.diagnostics,
+            **(more or {}),
+            "kept": float(kept),
+            "seconds": time.perf_counter() - self.began,
+        }
+        if self.data.noise is None:
+            model.diagnostics["noise_var"] = float(model.noise_var.mean())
+        return model
+
+
+def systematic(share: Tensor, n: int, generator: Generator) -> Tensor:
+    """Places of n draws by their shares, spread as evenly as can be (Kitagawa 1996)."""
+    offset = uniforms((1,), generator, share)
+    at = (torch.arange(n, dtype=share.dtype, device=share.device) + offset) / n
+    edges = share.cumsum(0) / share.sum()
+    return torch.searchsorted(edges, at).clamp_max(len(share) - 1)

@@ -1,0 +1,231 @@
+"""Priors of a Gaussian process's hyperparameters, as densities of their logarithms.
+
+- `dimension-scaled`: log l_j ~ N(sqrt(2) + log(p)/2, 3), log noise_var ~ N(-4, 1), of Hvarfner,
+  Hellsten & Nardi (2024), "Vanilla Bayesian Optimization Performs Great in High Dimensions".
+- `saas`: 1 / l_j^2 = tau rho_j with rho_j ~ C+(1) and tau ~ C+(0.1), half-Cauchy, of Eriksson &
+  Jankowiak (2021), "High-Dimensional Bayesian Optimization with Sparse Axis-Aligned Subspaces";
+  noise_var ~ Gamma(0.9, 10). The global tau is integrated out by the trapezoidal rule on log tau,
+  whose error falls exponentially in the step for an integrand that is analytic and dies away.
+- `vague`: N(0, 3) of every logarithm, of Lalchand & Rasmussen (2020), "Approximate Inference for
+  Fully Bayesian Gaussian Process Regression"; the 3 is taken for the standard deviation.
+
+The signal variance is Gamma(2, 0.15) with the first two, as in BoTorch's fully Bayesian models.
+"""
+
+import dataclasses
+import functools
+import math
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from scipy.special import gammaincinv
+from torch import Generator, Tensor
+
+from surrogates.compiled import compiled
+from surrogates.errors import UsageError
+from surrogates.inference.contract import normals, uniforms
+
+Array = NDArray[np.float64]
+
+NAMES = ("dimension-scaled", "saas", "vague")
+_TAU_SCALE = 0.1
+_GREATEST_LOG = 600.0
+
+
+@runtime_checkable
+class Prior(Protocol):
+    """A density of (log l_1, ..., log l_p, log signal_var[, log noise_var])."""
+
+    def value_and_grad(
+        self, x: Float[Tensor, "chains dim"]
+    ) -> tuple[Float[Tensor, " chains"], Float[Tensor, "chains dim"]]:
+        """Log densities and gradients."""
+        ...
+
+    def sample(self, n: int, generator: Generator, like: Tensor) -> Float[Tensor, "n dim"]:
+        """Draws, of the dtype and device of `like`."""
+        ...
+
+
+def named(name: str, p: int, *, noise: bool) -> Prior:
+    """A prior for p length-scales, a signal variance, and a noise variance where that is unknown.
+
+    Raises:
+        UsageError: another name than those of `NAMES`.
+    """
+    if name == "dimension-scaled":
+        centre = math.sqrt(2.0) + 0.5 * math.log(p)
+        scale = Normal((centre,) * p, (math.sqrt(3.0),) * p)
+        return Independent((scale, Gamma(2.0, 0.15), *[Normal((-4.0,), (1.0,))] * noise))
+    if name == "saas":
+        return Independent((Saas(p), Gamma(2.0, 0.15), *[Gamma(0.9, 10.0)] * noise))
+    if name == "vague":
+        count = p + 1 + noise
+        return Normal((0.0,) * count, (3.0,) * count)
+    raise UsageError(f"prior expected one of {', '.join(NAMES)}, got {name}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Independent:
+    """Priors of parts that follow each other."""
+
+    parts: tuple["Normal | Gamma | Saas", ...]
+
+    def value_and_grad(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Prior`."""
+        told = [
+            part.value_and_grad(piece)
+            for part, piece in zip(self.parts, x.split([p.dim for p in self.parts], 1), strict=True)
+        ]
+        total = torch.stack([value for value, _ in told]).sum(dim=0)
+        return total, torch.cat([gradient for _, gradient in told], dim=1)
+
+    def sample(self, n: int, generator: Generator, like: Tensor) -> Tensor:
+        """See `Prior`."""
+        return torch.cat([part.sample(n, generator, like) for part in self.parts], dim=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Normal:
+    """Logarithms that are independent and normal."""
+
+    centre: tuple[float, ...]
+    sd: tuple[float, ...]
+
+    @property
+    def dim(self) -> int:
+        """How many."""
+        return len(self.centre)
+
+    def value_and_grad(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Prior`."""
+        sd = torch.tensor(self.sd, dtype=x.dtype, device=x.device)
+        z = (x - torch.tensor(self.centre, dtype=x.dtype, device=x.device)) / sd
+        constant = sum(math.log(s) for s in self.sd) + 0.5 * self.dim * math.log(2 * math.pi)
+        return -0.5 * z.square().sum(dim=1) - constant, -z / sd
+
+    def sample(self, n: int, generator: Generator, like: Tensor) -> Tensor:
+        """See `Prior`."""
+        sd = torch.tensor(self.sd, dtype=like.dtype, device=like.device)
+        centre = torch.tensor(self.centre, dtype=like.dtype, device=like.device)
+        return centre + sd * normals((n, self.dim), generator, like)
+
+
+@dataclasses.dataclass(frozen=True)
+class Gamma:
+    """The logarithm of one number with a gamma distribution, of shape a and rate b."""
+
+    shape: float
+    rate: float
+
+    dim = 1
+
+    def value_and_grad(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Prior`."""
+        a, b = self.shape, self.rate
+        risen = b * x.exp()
+        value = a * (x + math.log(b)) - risen - math.lgamma(a)
+        return value.squeeze(1), a - risen
+
+    def sample(self, n: int, generator: Generator, like: Tensor) -> Tensor:
+        """See `Prior`."""
+        uniform = uniforms((n, 1), generator, like).double().cpu().numpy()
+        drawn = np.log(np.maximum(gammaincinv(self.shape, uniform), 1e-300) / self.rate)
+        return torch.as_tensor(drawn).to(like)
+
+
+@dataclasses.dataclass(frozen=True)
+class Saas:
+    """Log length-scales under the sparse axis-aligned prior, tau integrated out."""
+
+    p: int
+
+    @property
+    def dim(self) -> int:
+        """How many."""
+        return self.p
+
+    def value_and_grad(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Prior`."""
+        constant = self.p * math.log(4.0 / math.pi)
+        nodes, log_nodes = _nodes(self.p)
+        if x.device.type == "cpu" and x.dtype == torch.float64:
+            values, gradients = _shrinkage(np.ascontiguousarray(x.numpy()), nodes, log_nodes)
+            return torch.from_numpy(values) + constant, torch.from_numpy(gradients)
+        t = torch.as_tensor(nodes).to(x)
+        # log C+(1) of rho = exp(v) as a density of v, less what does not vary: v - log(1 + exp 2v).
+        v = -2.0 * x.unsqueeze(1) - t[:, None]  # (chains, nodes, p)
+        local = -_log_two_cosh(v)
+        log_tau = torch.as_tensor(log_nodes).to(x)
+        total = local.sum(dim=2) + log_tau
+        value = torch.logsumexp(total, dim=1)
+        share = torch.exp(total - value.unsqueeze(1))
+        gradient = 2.0 * (share.unsqueeze(2) * torch.tanh(v)).sum(dim=1)
+        return value + constant, gradient
+
+    def sample(self, n: int, generator: Generator, like: Tensor) -> Tensor:
+        """See `Prior`."""
+        cauchy = torch.tan(0.5 * math.pi * uniforms((n, self.p + 1), generator, like))
+        log = cauchy.clamp_min(torch.finfo(like.dtype).tiny).log()
+        return -0.5 * (log[:, :1] + math.log(_TAU_SCALE) + log[:, 1:])
+
+
+def _log_two_cosh(v: Tensor) -> Tensor:
+    """log(exp(v) + exp(-v))."""
+    size = v.abs()
+    return size + torch.log1p(torch.exp(-2.0 * size))
+
+
+@functools.lru_cache
+def _nodes(p: int) -> tuple[Array, Array]:
+    """Values of log tau, and the logarithms of its density there times the step.
+
+    The more length-scales, the narrower is what they say of tau.
+    """
+    step = min(0.4, 1.5 / math.sqrt(p))
+    t = np.arange(-36.0, 28.0, step)
+    scale = math.log(_TAU_SCALE)
+    return t, math.log(2.0 / math.pi * step) - np.logaddexp(t - scale, scale - t)
+
+
+@compiled
+def _shrinkage(x: Array, nodes: Array, log_nodes: Array) -> tuple[Array, Array]:
+    """`Saas.value_and_grad` without its constant: products in place of sums of logarithms."""
+    chains, p = x.shape
+    m = len(nodes)
+    up, down, density = np.exp(-nodes), np.exp(nodes), np.exp(log_nodes)
+    reach = max(abs(nodes[0]), abs(nodes[-1]))
+    values, gradients = np.empty(chains), np.empty((chains, p))
+    product, logs, share, tanh = np.empty(m), np.empty(m), np.empty(m), np.empty((p, m))
+    for c in range(chains):
+        product[:] = 1.0
+        logs[:] = log_nodes
+        size, moved = 0.0, False  # of the logarithm of a product, at most
+        for j in range(p):
+            a, b = math.exp(-2.0 * x[c, j]), math.exp(2.0 * x[c, j])
+            size += abs(2.0 * x[c, j]) + reach
+            if size > _GREATEST_LOG:
+                logs -= np.log(product)
+                product[:] = 1.0
+                size, moved = abs(2.0 * x[c, j]) + reach, True
+            for k in range(m):
+                above, below = a * up[k], b * down[k]
+                both = above + below  # 2 cosh v
+                product[k] *= both
+                tanh[j, k] = (above - below) / both
+        top = 0.0
+        if moved:
+            logs -= np.log(product)
+            top = logs.max()
+            share[:] = np.exp(logs - top)
+        else:
+            for k in range(m):
+                share[k] = density[k] / product[k]
+        total = share.sum()
+        values[c] = top + math.log(total)
+        for j in range(p):
+            gradients[c, j] = 2.0 * np.dot(tanh[j], share) / total
+    return values, gradients

@@ -1,0 +1,102 @@
+"""Fully Bayesian Gaussian process: hyperparameters by sequential Monte Carlo.
+
+Chopin (2002), "A Sequential Particle Filter Method for Static Models": the particles of one fit are
+weighted by what the next data say of them, and moved only where the weights have become unequal;
+the first ones are tempered from the prior (Del Moral, Doucet & Jasra 2006, "Sequential Monte Carlo
+Samplers"). The engine is `surrogates/inference/smc.py`; density and priors are `hyperposterior` and
+`hyperpriors`, the model of the draws is `mixture`.
+
+The density that the particles are of is made again from the rows it had, which the state names by
+their columns, with the outcomes as they were seen then: these are standardised anew at each fit.
+"""
+
+import dataclasses
+import zlib
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor
+
+from surrogates.contract import State
+from surrogates.gp import bayesian
+from surrogates.gp.bayesian import Problem
+from surrogates.gp.hyperposterior import Hyperposterior
+from surrogates.gp.mixture import MixtureGP
+from surrogates.inference import smc
+from surrogates.inputs import Inputs
+from surrogates.options import option, options
+
+
+@options
+class Options(bayesian.Options, smc.Options):
+    """The model, and how its hyperparameters are drawn."""
+
+    particles: int = option(default=256, help="of the sampler", low=16, high=1_000_000)
+    carried_moves: int = option(
+        default=6, help="most trajectories of a stage from an earlier fit", low=1, high=100_000
+    )
+
+
+def fit(
+    train_X: Float[Tensor, "n d"],
+    train_Y: Float[Tensor, "n m"],
+    train_Yvar: Float[Tensor, "n m"] | None = None,
+    *,
+    inputs: Inputs,
+    options: Options,
+    generator: Generator | None = None,
+    warm_start: State | None = None,
+) -> MixtureGP:
+    """Draw the hyperparameters (see `surrogates.contract.Fit`); diagnostics are the engine's.
+
+    `state` holds the particles and the rows of their density.
+    """
+    problem = Problem(train_X, train_Y, train_Yvar, inputs, options, generator)
+    before = _before(problem, warm_start, options.particles)
+    if before is not None and warm_start is not None:
+        state = smc.State.from_json(warm_start["particles"], before, problem.exact.X)
+        own = dataclasses.replace(options, most_moves=options.carried_moves)
+    else:
+        before = problem.prior
+        first = before.sample(options.particles, problem.generator, problem.exact.X)
+        state, own = smc.init(before, first), options
+    draws, state = smc.run(before, problem.density, state, options=own, generator=problem.generator)
+    return problem.model(draws, {"particles": state.to_json(), "rows": _rows(problem)})
+
+
+def _rows(problem: Problem) -> list[list[Any]]:
+    """Each row's columns (their checksum), outcome and known variance as the density has them."""
+    data = problem.exact
+    noise = [None] * len(data.y) if data.noise is None else data.noise.tolist()
+    return [list(row) for row in zip(_sums(data.X), data.y.tolist(), noise, strict=True)]
+
+
+def _before(problem: Problem, warm_start: State | None, particles: int) -> Hyperposterior | None:
+    """The density of the fit before, if that had rows of these and hyperparameters as many."""
+    told = warm_start or {}
+    if "rows" not in told or len(told["particles"]["x"]) != particles:
+        return None
+    data = problem.exact
+    known = (told["rows"][0][2] is None) == (data.noise is None)
+    if not known or len(told["particles"]["factor"]) != data.dim:
+        return None
+    places: dict[int, list[int]] = {}
+    for place, told_sum in enumerate(_sums(data.X)):
+        places.setdefault(told_sum, []).append(place)
+    found: list[int] = []
+    for row in told["rows"]:
+        if not places.get(row[0]):
+            return None
+        found.append(places[row[0]].pop(0))
+    where: dict[str, Any] = {"dtype": data.X.dtype, "device": data.X.device}
+    noise = None
+    if data.noise is not None:
+        noise = torch.tensor([row[2] for row in told["rows"]], **where)
+    y = torch.tensor([row[1] for row in told["rows"]], **where)
+    old = dataclasses.replace(data, X=data.X[found], y=y, noise=noise)
+    return Hyperposterior(old, problem.prior)
+
+
+def _sums(X: Tensor) -> list[int]:
+    return [zlib.crc32(row.tobytes()) for row in X.cpu().numpy()]

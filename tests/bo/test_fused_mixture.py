@@ -1,0 +1,102 @@
+"""Expected improvement over draws of hyperparameters, in closed form, against what it is."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import norm
+from torch import Generator
+
+from bo.acquisition.functions import Models, acquisition
+from bo.acquisition.fused import Array
+from bo.acquisition.fused_mixture import FusedMixtureLogEI
+from surrogates.gp import hyperpriors
+from surrogates.gp.hyperposterior import Data
+from surrogates.gp.mixture import MixtureGP
+
+F64: dict[str, Any] = {"dtype": torch.float64, "device": "cpu"}
+DRAWS = 8
+
+
+def made(seed: int, *, matern: bool = True, centre: float = 3.0, unit: float = 2.0) -> MixtureGP:
+    generator = Generator(device="cpu").manual_seed(seed)
+    X = torch.rand((12, 3), generator=Generator(device="cpu").manual_seed(0), **F64)
+    y = torch.randn(12, generator=generator, **F64)
+    prior = hyperpriors.named("dimension-scaled", 3, noise=True)
+    draws = prior.sample(DRAWS, generator, X) - 1.0
+    return MixtureGP(Data(X, y, (0, 1, 2), matern), draws, centre=centre, unit=unit)
+
+
+def points(m: int) -> Array:
+    return np.random.default_rng(5).uniform(size=(m, 3))
+
+
+@pytest.mark.parametrize("margin", [0.0, 0.7])
+@pytest.mark.parametrize("limited", [False, True])
+@pytest.mark.parametrize("matern", [True, False])
+def test_values_are_the_log_of_the_average_over_draws(
+    matern: bool, limited: bool, margin: float
+) -> None:
+    model = made(1, matern=matern)
+    limits = [made(2, matern=matern, centre=0.2, unit=0.5)] if limited else []
+    function = FusedMixtureLogEI(model, None, limits=limits, seed=0, margin=margin)
+    x = points(20)
+    X = torch.as_tensor(x).unsqueeze(1)
+
+    def moments(each: MixtureGP, at: torch.Tensor):
+        told = each.posterior(at)
+        return told.mean[..., 0, 0].numpy(), told.variance[..., 0, 0].sqrt().numpy()
+
+    known = model.data.X.unsqueeze(1)
+    mean, sd = moments(model, X)
+    at_known, _ = moments(model, known)
+    holds = np.ones_like(at_known, dtype=bool)
+    chance = np.ones_like(mean)
+    for limit in limits:
+        holds &= moments(limit, known)[0] >= 0.0
+        limit_mean, limit_sd = moments(limit, X)
+        chance *= norm.cdf(limit_mean / limit_sd)
+    best = np.where(holds, at_known, -np.inf).max(axis=0)
+    best = np.where(holds.any(axis=0), best, at_known.min(axis=0)) + margin
+    z = (mean - best) / sd
+    truth = np.log((sd * (z * norm.cdf(z) + norm.pdf(z)) * chance).mean(axis=1))
+    assert np.allclose(function.values(x), truth, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("pending", [False, True])
+@pytest.mark.parametrize("limited", [False, True])
+@pytest.mark.parametrize("matern", [True, False])
+def test_gradients_are_those_of_the_values(matern: bool, limited: bool, pending: bool) -> None:
+    limits = [made(2, matern=matern, centre=0.2, unit=0.5)] if limited else []
+    waiting = torch.as_tensor(points(2) * 0.5) if pending else None
+    function = FusedMixtureLogEI(made(1, matern=matern), waiting, limits=limits, seed=3)
+    for x in points(6):
+        value, gradient = function.value_and_gradient(x)
+        assert value == pytest.approx(function.values(x[None])[0], rel=1e-8, abs=1e-8)
+        steps = 1e-6 * np.eye(3)
+        change = [function.values(np.stack([x + s, x - s])) for s in steps]
+        slope = np.array([(above - below) / 2e-6 for above, below in change])
+        assert np.allclose(gradient, slope, rtol=1e-4, atol=1e-5)
+
+
+def test_near_a_pending_point_little_is_left_to_gain() -> None:
+    model = made(1)
+    free = FusedMixtureLogEI(model, None, seed=0)
+    x = points(400)
+    best = x[np.argmax(free.values(x))]
+    waiting = FusedMixtureLogEI(model, torch.as_tensor(best[None]), seed=0)
+    assert waiting.values(best[None])[0] < free.values(best[None])[0] - 0.5
+    again = FusedMixtureLogEI(model, torch.as_tensor(best[None]), seed=0)
+    assert np.array_equal(waiting.values(x), again.values(x)), "of the same seed"
+
+
+def test_it_is_what_logei_of_a_mixture_means_on_the_cpu() -> None:
+    model = made(1)
+    function = acquisition("logei", Models([model]), model.data.X, None, seed=0)
+    assert isinstance(function, FusedMixtureLogEI)
+    x = torch.as_tensor(points(4)).unsqueeze(1).requires_grad_()
+    values = function(x)
+    assert np.allclose(values.detach().numpy(), function.values(points(4)))
+    (slope,) = torch.autograd.grad(values.sum(), x)
+    assert np.allclose(slope[2, 0].numpy(), function.value_and_gradient(points(4)[2])[1])
