@@ -30,7 +30,7 @@ from surrogates.inference.contract import normals, uniforms
 
 Array = NDArray[np.float64]
 
-NAMES = ("dimension-scaled", "saas", "vague")
+NAMES = ("moderate", "dimension-scaled", "saas", "vague")
 _TAU_SCALE = 0.1
 _GREATEST_LOG = 600.0
 
@@ -62,6 +62,10 @@ def named(name: str, p: int, *, noise: bool) -> Prior:
         return Independent((scale, Gamma(2.0, 0.15), *[Normal((-4.0,), (1.0,))] * noise))
     if name == "saas":
         return Independent((Saas(p), Gamma(2.0, 0.15), *[Gamma(0.9, 10.0)] * noise))
+    if name == "moderate":
+        scale = Normal((math.log(0.4) + 0.5 * math.log(p),) * p, (1.0,) * p)
+        rest = (Normal((0.0,), (1.0,)), *[Normal((-4.0,), (1.0,))] * noise)
+        return Independent((scale, *rest))
     if name == "vague":
         count = p + 1 + noise
         return Normal((0.0,) * count, (3.0,) * count)

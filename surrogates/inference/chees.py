@@ -15,15 +15,23 @@ step, and the rate of Adam is higher, for warm-ups of a hundred trajectories ins
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
 
-from surrogates.inference import diagnostics, hmc
-from surrogates.inference.contract import Density, Draws, normals, uniforms
-from surrogates.inference.hmc import Moved, StepSize, judge, pooled_factor
+from surrogates.inference import chains as shared
+from surrogates.inference.chains import (
+    MOST_STEPS,
+    Adaptation,
+    Moved,
+    Travelled,
+    collect,
+    jitter,
+    travel,
+)
+from surrogates.inference.contract import Counted, Density, Draws
 from surrogates.options import option, options
 
 _FIRST = 1.5  # trajectory, in standard deviations
@@ -66,7 +74,7 @@ class State:
         trajectory: greatest length, in units of the metric.
     """
 
-    chains: hmc.State
+    chains: shared.State
     trajectory: float
 
     def to_json(self) -> dict[str, Any]:
@@ -76,12 +84,12 @@ class State:
     @staticmethod
     def from_json(told: Mapping[str, Any], density: Density, like: Tensor) -> "State":
         """Raises `DataError` where the density is 0 at all positions."""
-        return State(hmc.State.from_json(told, density, like), told["trajectory"])
+        return State(shared.State.from_json(told, density, like), told["trajectory"])
 
 
 def init(density: Density, start: Tensor, factor: Tensor | None = None) -> State:
     """Chains at given points (see `hmc.init`)."""
-    return State(hmc.init(density, start, factor), _FIRST)
+    return State(shared.init(density, start, factor), _FIRST)
 
 
 def step(density: Density, state: State, generator: Generator) -> tuple[State, Moved]:
@@ -132,30 +140,17 @@ def run(
         The draws and where the chains ended. Diagnostics: those of `hmc.run`, and `trajectory`, the
         greatest length.
     """
-    counted = hmc._Counted(density)
+    counted = Counted(density)
     state = warm_up(counted, state, options, generator)
     trajectory = state.trajectory
 
-    def advance(chains: hmc.State) -> tuple[hmc.State, Moved]:
+    def advance(chains: shared.State) -> tuple[shared.State, Moved]:
         travelled = travel(counted, chains, _steps(State(chains, trajectory)), generator)
         return travelled.state, travelled.moved
 
     draws, chains = collect(advance, state.chains, counted, options)
     told = {**draws.diagnostics, "trajectory": trajectory}
     return dataclasses.replace(draws, diagnostics=told), State(chains, trajectory)
-
-
-class Wanted(Protocol):
-    """The options that say how much to draw."""
-
-    @property
-    def draws(self) -> int: ...
-    @property
-    def most_draws(self) -> int: ...
-    @property
-    def rhat(self) -> float: ...
-    @property
-    def ess(self) -> float: ...
 
 
 class Length:
@@ -189,26 +184,7 @@ class Length:
         return math.exp(self.average)
 
 
-@dataclasses.dataclass(frozen=True)
-class Travelled:
-    """A trajectory of every chain.
-
-    Attributes:
-        state: after the test.
-        moved: how it went.
-        end: (chains, dim) positions before the test.
-        momentum: (chains, dim) there, in units of the metric.
-        length: of the trajectory.
-    """
-
-    state: hmc.State
-    moved: Moved
-    end: Tensor
-    momentum: Tensor
-    length: float
-
-
-def chees_slope(before: hmc.State, travelled: Travelled) -> Tensor:
+def chees_slope(before: shared.State, travelled: Travelled) -> Tensor:
     """Every chain's derivative of ChEES in the logarithm of the length, up to a constant factor."""
     taken = torch.where(torch.isfinite(travelled.end), travelled.end, before.x)
     weights = travelled.moved.accept / travelled.moved.accept.sum().clamp_min(1e-9)
@@ -220,125 +196,6 @@ def chees_slope(before: hmc.State, travelled: Travelled) -> Tensor:
 
 
 def _steps(state: State) -> int:
-    share = (state.chains.count + 1) * hmc._GOLDEN % 1.0
+    share = jitter(state.chains)
     steps = math.ceil(state.trajectory * share / state.chains.step_size)
-    return min(max(steps, 1), hmc._MOST_STEPS)
-
-
-def travel(density: Density, state: hmc.State, steps: int, generator: Generator) -> Travelled:
-    """So many leapfrog steps of every chain from a new momentum, and the test of the energy."""
-    x, gradient, size = state.x, state.gradient, state.step_size
-    factor = state.factor.contiguous()  # the layout decides how products round
-    momentum = normals((len(x), x.shape[1]), generator, x)
-    uniform = uniforms((len(x),), generator, x)
-    before = 0.5 * momentum.square().sum(dim=1) - state.value
-    across = factor.T.contiguous()
-    position, value = x, state.value
-    momentum.addmm_(gradient, factor, alpha=0.5 * size)
-    for left in range(steps, 0, -1):
-        # A chain that meets NaN on its way stays by itself, and fails the test at the end.
-        position = torch.addmm(position, momentum, across, alpha=size)
-        value, gradient = density.value_and_grad(position)
-        momentum.addmm_(gradient, factor, alpha=size if left > 1 else 0.5 * size)
-    energy = 0.5 * momentum.square().sum(dim=1) - value
-    lost = energy - before
-    lost = torch.where(torch.isfinite(lost), lost, torch.full_like(lost, math.inf))
-    accept = torch.exp(-lost).clamp_max(1.0)
-    taken = uniform < accept
-    after = hmc.State(
-        torch.where(taken[:, None], position, x),
-        torch.where(taken, value, state.value),
-        torch.where(taken[:, None], gradient, state.gradient),
-        factor,
-        size,
-        state.count + 1,
-    )
-    moved = Moved(accept, torch.where(taken, energy, before), lost > hmc._DIVERGED, steps)
-    return Travelled(after, moved, position, momentum, steps * size)
-
-
-class Adaptation:
-    """Step size and metric, from the trajectories of a warm-up.
-
-    Args:
-        state: at its beginning.
-        warmup: trajectories.
-        target: acceptance.
-        looks: shares of the warm-up after which what was seen since the last look, but for its
-            first half, makes a new metric.
-    """
-
-    def __init__(
-        self,
-        state: hmc.State,
-        warmup: int,
-        target: float,
-        looks: tuple[float, ...] = (0.25, 0.5, 0.75),
-    ) -> None:
-        self.sizes = StepSize(state.step_size, target)
-        self.looks = [math.floor(warmup * share) for share in looks]
-        self.seen: list[Tensor] = []
-        self.count = 0
-
-    def update(self, state: hmc.State, accept: Tensor) -> hmc.State:
-        """The state to go on with, from where a trajectory ended and how it was accepted."""
-        self.count += 1
-        size = self.sizes.update(accept)
-        if not self.looks:
-            return dataclasses.replace(state, step_size=size)
-        self.seen.append(state.x)
-        if self.count < self.looks[0]:
-            return dataclasses.replace(state, step_size=size)
-        factor = pooled_factor(torch.cat(self.seen[len(self.seen) // 2 :]), state.factor)
-        while self.looks and self.looks[0] <= self.count:
-            del self.looks[0]
-        self.seen = []
-        self.sizes = StepSize(self.sizes.best, self.sizes.target)
-        return dataclasses.replace(state, factor=factor, step_size=self.sizes.best)
-
-    def best(self, state: hmc.State) -> hmc.State:
-        """The state with the step size to go on with after the warm-up."""
-        return dataclasses.replace(state, step_size=self.sizes.best)
-
-
-def collect(
-    advance: Callable[[hmc.State], tuple[hmc.State, Moved]],
-    state: hmc.State,
-    counted: hmc._Counted,
-    options: Wanted,
-) -> tuple[Draws, hmc.State]:
-    """Draw until the diagnostics hold, or until there are `most_draws` (see `hmc.run`).
-
-    Args:
-        advance: one trajectory of every chain.
-        state: where the chains begin.
-        counted: the density that `advance` calls.
-        options: how much is wanted.
-    """
-    kept: list[Tensor] = []
-    values: list[Tensor] = []
-    energies: list[Tensor] = []
-    accepted, diverged = 0.0, 0
-    wanted = min(options.draws, options.most_draws)
-    while True:
-        while len(kept) < wanted:
-            state, moved = advance(state)
-            kept.append(state.x)
-            values.append(state.value)
-            energies.append(moved.energy)
-            accepted += float(moved.accept.mean())
-            diverged += int(moved.diverged.sum())
-        x, value = torch.stack(kept, dim=1), torch.stack(values, dim=1)
-        told = judge(x, value, rhat=options.rhat, ess=options.ess)
-        if told["converged"] or wanted == options.most_draws:
-            break
-        wanted = min(2 * wanted, options.most_draws)
-    told |= {
-        "ebfmi_min": float(diagnostics.ebfmi(torch.stack(energies, dim=1)).min()),
-        "divergences": float(diverged),
-        "accept": accepted / len(kept),
-        "step_size": state.step_size,
-        "gradients": float(counted.calls),
-        "draws": float(len(kept)),
-    }
-    return Draws(x, value, None, told), state
+    return min(max(steps, 1), MOST_STEPS)

@@ -58,6 +58,21 @@ class Differentiated:
         return values.detach(), gradient
 
 
+class Counted:
+    """A density that counts its calls."""
+
+    def __init__(self, density: Density) -> None:
+        self.density = density
+        self.calls = 0
+
+    def value_and_grad(
+        self, x: Float[Tensor, "chains dim"]
+    ) -> tuple[Float[Tensor, " chains"], Float[Tensor, "chains dim"]]:
+        """See `Density`."""
+        self.calls += 1
+        return self.density.value_and_grad(x)
+
+
 @dataclass(frozen=True)
 class Draws:
     """What was drawn.

@@ -20,10 +20,8 @@ import math
 import torch
 from torch import Generator, Tensor
 
-from surrogates.inference import hmc
-from surrogates.inference.chees import Adaptation, collect
-from surrogates.inference.contract import Density, Draws, normals, uniforms
-from surrogates.inference.hmc import Moved, State, init
+from surrogates.inference.chains import DIVERGED, Adaptation, Moved, State, collect, init
+from surrogates.inference.contract import Counted, Density, Draws, normals, uniforms
 from surrogates.options import option, options
 
 __all__ = ["Options", "State", "init", "run", "step", "warm_up"]
@@ -132,7 +130,7 @@ def run(
         over all nodes, and chains that have ended their trajectory take no part in the calls that
         `gradients` counts.
     """
-    counted = hmc._Counted(density)
+    counted = Counted(density)
     # Some gradients are of calls for a part of the chains, which may round differently.
     value, gradient = counted.value_and_grad(state.x)
     state = dataclasses.replace(state, value=value, gradient=gradient)
@@ -200,7 +198,7 @@ class _Grower:
         self.generator = generator
         self.factor = state.factor.contiguous()  # the layout decides how products round
         self.across = state.factor.T.contiguous()
-        self.floor = weight - hmc._DIVERGED
+        self.floor = weight - DIVERGED
 
     def grow(self, end: Tensor, alive: Tensor, count: int) -> _Tree:
         """Go on from (chains, 3 dim) ends by `count` nodes, a power of 2, where `alive`."""

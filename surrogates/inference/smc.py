@@ -31,7 +31,7 @@ from torch import Generator, Tensor
 
 from surrogates.errors import DataError
 from surrogates.inference import diagnostics, hmc
-from surrogates.inference.contract import Density, Draws, check_start, uniforms
+from surrogates.inference.contract import Counted, Density, Draws, check_start, uniforms
 from surrogates.options import option, options
 
 _LEAST_ESS = 0.1  # of the particles, for their weights to be trusted
@@ -321,7 +321,7 @@ def run(
     Raises:
         DataError: the density is 0 at all particles.
     """
-    counted = hmc._Counted(after)
+    counted = Counted(after)
     stage = Stage(state, 0.0, (state.value, None), counted.value_and_grad(state.x))
     lineage = torch.arange(len(state.x), dtype=torch.int64, device=state.x.device)
     past: list[Moved] = []

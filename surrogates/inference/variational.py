@@ -20,26 +20,13 @@ from torch import Generator, Tensor
 from torch.quasirandom import SobolEngine
 
 from surrogates.inference import diagnostics
-from surrogates.inference.contract import Density, Draws, normals
+from surrogates.inference.contract import Counted, Density, Draws, normals
 
 _PENALTY = 100.0
 _PULL = 10.0
 _WORST = 1e100
 _EQUAL = 1e-3
 _WINDOW = 5
-
-
-class Counted:
-    """A density that counts how often it is asked."""
-
-    def __init__(self, density: Density) -> None:
-        self.density = density
-        self.calls = 0
-
-    def value_and_grad(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """See `Density`."""
-        self.calls += 1
-        return self.density.value_and_grad(x)
 
 
 class Guarded:

@@ -35,8 +35,8 @@ import torch
 from torch import Generator, Tensor
 
 from surrogates.inference import laplace
-from surrogates.inference.contract import Density, Draws, check_start, normals
-from surrogates.inference.variational import Counted, Guarded, judged, points
+from surrogates.inference.contract import Counted, Density, Draws, check_start, normals
+from surrogates.inference.variational import Guarded, judged, points
 from surrogates.options import option, options
 
 _LEAST_SIZE = 1e-3

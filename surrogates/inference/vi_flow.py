@@ -27,8 +27,8 @@ from torch import Generator, Tensor
 from torch.autograd.function import once_differentiable
 
 from surrogates.inference import vi_fullrank
-from surrogates.inference.contract import Density, Draws, check_start, normals
-from surrogates.inference.variational import Counted, Guarded, judged, points
+from surrogates.inference.contract import Counted, Density, Draws, check_start, normals
+from surrogates.inference.variational import Guarded, judged, points
 from surrogates.options import option, options
 
 _CHECKED = 2048

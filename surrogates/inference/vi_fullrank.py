@@ -23,8 +23,8 @@ import torch
 from torch import Generator, Tensor
 
 from surrogates.inference import laplace
-from surrogates.inference.contract import Density, Draws, check_start, normals
-from surrogates.inference.variational import Counted, Guarded, climb, judged, points
+from surrogates.inference.contract import Counted, Density, Draws, check_start, normals
+from surrogates.inference.variational import Guarded, climb, judged, points
 from surrogates.options import option, options
 
 

@@ -20,8 +20,8 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from surrogates.inference.contract import Density, Draws, check_start, normals
-from surrogates.inference.variational import Counted, Guarded, climb, judged, points
+from surrogates.inference.contract import Counted, Density, Draws, check_start, normals
+from surrogates.inference.variational import Guarded, climb, judged, points
 from surrogates.options import option, options
 
 _START_SD = 0.1

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from surrogates.errors import DataError
 from surrogates.inference import chees, hmc
+from surrogates.inference.chains import travel
 from surrogates.inference.contract import Density, Differentiated
 from tests.surrogates.inference.targets import TARGETS, Target, gaussian, two_modes
 from tests.surrogates.inference.test_samplers import check_moments, seeded
@@ -72,7 +73,7 @@ def test_the_slope_is_that_of_the_criterion(length: float) -> None:
     white = torch.randn((20_000, 3), generator=generator, dtype=torch.float64)
     state = hmc.init(density, white @ factor.T, factor)
     state = dataclasses.replace(state, step_size=0.025)
-    travelled = chees.travel(density, state, round(length / 0.025), generator)
+    travelled = travel(density, state, round(length / 0.025), generator)
     assert travelled.length == pytest.approx(length)
     slopes = chees.chees_slope(state, travelled) / length
     error = float(slopes.std()) / 20_000**0.5

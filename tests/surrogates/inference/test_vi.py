@@ -17,7 +17,7 @@ from surrogates.inference import (
     vi_fullrank,
     vi_meanfield,
 )
-from surrogates.inference.contract import Density, Differentiated, Draws
+from surrogates.inference.contract import Counted, Density, Differentiated, Draws
 from tests.surrogates.inference.targets import Target, funnel, gaussian, student, two_modes
 
 SEEDS = [0, 1]
@@ -314,7 +314,7 @@ def test_the_bound_of_a_fit_that_lies_in_part_outside_is_that_of_the_rest() -> N
     x = torch.randn((10_000, 1), generator=seeded(0), dtype=torch.float64)
     log_q = -0.5 * (x[:, 0].square() + math.log(2 * math.pi))
     draws = variational.judged(
-        variational.Counted(density), x, log_q, weighted=True, stopped=True, iterations=0
+        Counted(density), x, log_q, weighted=True, stopped=True, iterations=0
     )
     truth = 0.5 * math.log(math.pi / 2.0)
     assert draws.diagnostics["elbo"] == pytest.approx(truth, abs=0.045)
