@@ -2,6 +2,8 @@
 
 - *regret*: Hartmann6, 50 evaluations, the first 10 of them equal for all (a scrambled Sobol design
   of the seed), over 10 seeds; Wilcoxon's signed-rank test, paired over seeds, Holm's correction.
+- *first ask*: CPU seconds of a process that imports, and asks once with 10 outcomes: with the
+  kernels of ours on disk, as every process but the first on a machine has them; and without.
 - *cost*: CPU seconds of an ask at n = 20, 50 and 200 in 2, 6 and 20 dimensions (Levy's function),
   after two asks and tells that warm it up, median of three.
 
@@ -10,7 +12,11 @@ One thread. Every method in its own loop: Optuna by its own ask and tell, BoTorc
 qLogNEI, 20 starts, 1024 raw samples), ours and Ax through a study.
 """
 
+import os
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -30,6 +36,7 @@ FIRST_SEED = 20_000
 SIZES = (20, 50, 200)
 DIMENSIONS = (2, 6, 20)
 OURS, OPTUNA = "gp-map", "optuna-gp"
+_COLD = "gp-map, kernels compiled"
 SLOW = ("ax", "botorch-ax")  # at 200 points these take many seconds: one ask is timed
 
 
@@ -52,7 +59,8 @@ def run(*, quick: bool) -> Report:
     version = version_of("optuna", extra="peers")
     torch.set_num_threads(1)
     seeds = 3 if quick else 10
-    samples = _regrets(seeds) + _costs(SIZES[:2] if quick else SIZES)
+    samples = _firsts(1 if quick else 3)
+    samples += _regrets(seeds) + _costs(SIZES[:2] if quick else SIZES)
     settings = {
         "regret": f"hartmann6, {BUDGET} evaluations, {INITIAL} of them common, seeds {FIRST_SEED}"
         f" to {FIRST_SEED + seeds - 1}",
@@ -90,6 +98,14 @@ def _claims(samples: Sequence[dict[str, Any]], quick: bool) -> list[Claim]:
     }
     mean = {m: statistics.mean(costs) for m, costs in asked.items()}
     claims.append(Claim("ask, hartmann6", mean[OURS], mean[OPTUNA], mean[OPTUNA], "CPU s"))
+    first = {
+        name: statistics.median(
+            s["cpu_seconds"] for s in samples if s["what"] == "first ask" and s["method"] == name
+        )
+        for name in (OURS, OPTUNA, _COLD)
+    }
+    claims.append(Claim("import and first ask", first[OURS], first[OPTUNA], None, "CPU s"))
+    claims.append(Claim("the same, kernels compiled", first[_COLD], None, None, "CPU s"))
     claims += [
         Claim(f"ask of {m}, hartmann6", mean[m], None, None, "CPU s") for m in others if m != OPTUNA
     ]
@@ -107,9 +123,47 @@ def _worse(ours: np.ndarray, other: np.ndarray) -> float:
     return signed_rank(ours - other) if np.median(ours) > np.median(other) else 1.0
 
 
+def first_ask(name: str) -> None:
+    """For a process of its own: import, ask once after a design, print the CPU seconds."""
+    problem = make_problem("hartmann6", {})
+    optimiser = METHODS[name](problem, 0)
+    for point, value in _design(problem, INITIAL, 0):
+        optimiser.tell(point, value)
+    _timed(optimiser)
+    print(time.process_time())
+
+
+def _firsts(repeats: int) -> list[dict[str, Any]]:
+    """Processes of ours and of the peer; and of ours with no kernel on disk."""
+    samples: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as nothing:
+        for repeat in range(repeats + 1):  # the first one of each fills caches
+            for label in (OURS, OPTUNA, _COLD):
+                say(f"first ask, {label}")
+                folder = {"NUMBA_CACHE_DIR": f"{nothing}/{repeat}"} if label == _COLD else {}
+                name = OURS if label == _COLD else label
+                code = f"from benchmarks.bo_ask import first_ask; first_ask({name!r})"
+                told = subprocess.run(
+                    [sys.executable, "-c", code],
+                    env={**os.environ, **folder},
+                    capture_output=True,
+                    text=True,
+                    check=True,
+                )
+                seconds = float(told.stdout.split()[-1])
+                if repeat:
+                    samples.append({"what": "first ask", "method": label, "cpu_seconds": seconds})
+    return samples
+
+
 def _regrets(seeds: int) -> list[dict[str, Any]]:
     problem = make_problem("hartmann6", {})
     samples: list[dict[str, Any]] = []
+    for make in METHODS.values():  # what a process does once is told by the first asks
+        warm = make(problem, 0)
+        for point, value in _design(problem, INITIAL, 0):
+            warm.tell(point, value)
+        _timed(warm)
     for seed in range(FIRST_SEED, FIRST_SEED + seeds):
         design = _design(problem, INITIAL, seed)
         for name in _turned(list(METHODS), seed):  # none is always first, on a cold cache

@@ -32,7 +32,7 @@ class Options:
         default="matern52", help="covariance function", choices=("matern52", "rbf")
     )
     prior: str = option(
-        default="dimension-scaled", help="of the hyperparameters", choices=hyperpriors.NAMES
+        default="moderate", help="of the hyperparameters", choices=hyperpriors.NAMES
     )
     kept: int = option(
         default=64, help="draws that predict, spread evenly over all", low=1, high=100_000

@@ -19,6 +19,7 @@ from surrogates.gp import bayesian
 from surrogates.gp.bayesian import Problem
 from surrogates.gp.mixture import MixtureGP
 from surrogates.inference import hmc
+from surrogates.inference.chains import pooled_factor
 from surrogates.inputs import Inputs
 from surrogates.options import option, options
 
@@ -27,9 +28,17 @@ from surrogates.options import option, options
 class Options(bayesian.Options, hmc.Options):
     """The model, and how its hyperparameters are drawn."""
 
-    chains: int = option(default=32, help="chains, all in one call", low=2, high=100_000)
+    chains: int = option(default=16, help="chains, all in one call", low=2, high=100_000)
+    draws: int = option(
+        default=32, help="per chain, before the first look at the diagnostics", low=4, high=10**6
+    )
+    trajectory: float = option(
+        default=2.0, help="mean length, in standard deviations", low=1e-3, high=1e3
+    )
+    rhat: float = option(default=1.04, help="goes on until the greatest is below", low=1.0)
+    ess: float = option(default=100.0, help="and the smallest effective size above", low=0.0)
     rewarm: int = option(
-        default=10, help="trajectories of the warm-up from an earlier fit", low=0, high=100_000
+        default=5, help="trajectories of the warm-up from an earlier fit", low=0, high=100_000
     )
 
 
@@ -51,4 +60,6 @@ def fit(
     state, warm = problem.chains(options.chains, warm_start)
     own = dataclasses.replace(options, warmup=options.rewarm) if warm else options
     draws, state = hmc.run(problem.density, state, options=own, generator=problem.generator)
+    metric = pooled_factor(draws.x.flatten(0, 1), state.factor)  # of all draws, for the next fit
+    state = dataclasses.replace(state, factor=metric)
     return problem.model(draws, {"chains": state.to_json()})

@@ -1,5 +1,8 @@
 """Priors of a Gaussian process's hyperparameters, as densities of their logarithms.
 
+- `moderate`: log l_j ~ N(log(0.4) + log(p)/2, 1), log signal_var ~ N(0, 1), log noise_var ~ N(-4,
+  1). No paper: the mode of the next one as a density of l_j itself, where `gp-map` starts, is the
+  median here, or near it; as a density of log l_j that one has it at length-scales of 4 sqrt(p).
 - `dimension-scaled`: log l_j ~ N(sqrt(2) + log(p)/2, 3), log noise_var ~ N(-4, 1), of Hvarfner,
   Hellsten & Nardi (2024), "Vanilla Bayesian Optimization Performs Great in High Dimensions".
 - `saas`: 1 / l_j^2 = tau rho_j with rho_j ~ C+(1) and tau ~ C+(0.1), half-Cauchy, of Eriksson &
@@ -9,7 +12,8 @@
 - `vague`: N(0, 3) of every logarithm, of Lalchand & Rasmussen (2020), "Approximate Inference for
   Fully Bayesian Gaussian Process Regression"; the 3 is taken for the standard deviation.
 
-The signal variance is Gamma(2, 0.15) with the first two, as in BoTorch's fully Bayesian models.
+The signal variance is Gamma(2, 0.15) with the two after the first, as in BoTorch's fully Bayesian
+models.
 """
 
 import dataclasses

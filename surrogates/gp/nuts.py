@@ -18,6 +18,7 @@ from surrogates.gp import bayesian
 from surrogates.gp.bayesian import Problem
 from surrogates.gp.mixture import MixtureGP
 from surrogates.inference import nuts
+from surrogates.inference.chains import pooled_factor
 from surrogates.inputs import Inputs
 from surrogates.options import option, options
 
@@ -50,4 +51,6 @@ def fit(
     state, warm = problem.chains(options.chains, warm_start)
     own = dataclasses.replace(options, warmup=options.rewarm) if warm else options
     draws, state = nuts.run(problem.density, state, options=own, generator=problem.generator)
+    metric = pooled_factor(draws.x.flatten(0, 1), state.factor)  # of all draws, for the next fit
+    state = dataclasses.replace(state, factor=metric)
     return problem.model(draws, {"chains": state.to_json()})

@@ -33,6 +33,7 @@ from surrogates.inference.contract import (
 DIVERGED = 1000.0
 MOST_STEPS = 256
 _LEAST_ACCEPT = 0.05  # of a chain in the mean: one that is lost must not hold all others
+_SHORT = 20
 _GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 
 
@@ -185,9 +186,9 @@ def travel(density: Density, state: State, steps: int, generator: Generator) -> 
 class StepSize:
     """Dual averaging of the logarithm of the step size (Hoffman & Gelman 2014, algorithm 5)."""
 
-    def __init__(self, step_size: float, target: float) -> None:
+    def __init__(self, step_size: float, target: float, *, boost: float = 10.0) -> None:
         self.target = target
-        self.centre = math.log(10.0 * step_size)
+        self.centre = math.log(boost * step_size)
         self.error = 0.0
         self.average = math.log(step_size)
         self.count = 0
@@ -213,6 +214,9 @@ class StepSize:
 class Adaptation:
     """Step size and metric, from the trajectories of a warm-up.
 
+    A warm-up of less than 20 trajectories keeps the metric, and the step size near what it is: it
+    is for chains that go on from an earlier run.
+
     Args:
         state: at its beginning.
         warmup: trajectories.
@@ -228,8 +232,9 @@ class Adaptation:
         target: float,
         looks: tuple[float, ...] = (0.25, 0.5, 0.75),
     ) -> None:
-        self.sizes = StepSize(state.step_size, target)
-        self.looks = [math.floor(warmup * share) for share in looks]
+        short = warmup < _SHORT
+        self.sizes = StepSize(state.step_size, target, boost=1.0 if short else 10.0)
+        self.looks = [] if short else [math.floor(warmup * share) for share in looks]
         self.seen: list[Tensor] = []
         self.count = 0
 
