@@ -111,15 +111,12 @@ class Problem:
         start = drawn[systematic(torch.softmax(0.5 * log_ratio, dim=0), count, generator)]
         return hmc.init(self.density, start, around.factor), False
 
-    def model(
-        self, draws: Draws, state: Mapping[str, Any], more: Mapping[str, float] | None = None
-    ) -> MixtureGP:
+    def model(self, draws: Draws, state: Mapping[str, Any]) -> MixtureGP:
         """The mixture over draws, `kept` of them.
 
         Args:
             draws: of the density.
             state: for the next `warm_start`.
-            more: diagnostics beside those of the draws.
         """
         flat = draws.x.flatten(0, 1).to(self.data.X)
         kept = min(self.options.kept, len(flat))
@@ -134,7 +131,6 @@ class Problem:
         model.state = state
         model.diagnostics = {
             **draws.diagnostics,
-            **(more or {}),
             "kept": float(kept),
             "seconds": time.perf_counter() - self.began,
         }

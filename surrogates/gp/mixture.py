@@ -25,6 +25,7 @@ from linear_operator import to_linear_operator
 from torch import Generator, Tensor
 
 from surrogates.contract import State
+from surrogates.errors import CapabilityError
 from surrogates.gp import hyperposterior
 from surrogates.inference.contract import normals, uniforms
 from surrogates.paths import GPPath
@@ -164,11 +165,20 @@ class MixtureGP(Model):
         return self._given(X, outcomes, None if noise is None else noise.squeeze(-1))
 
     def draw_path(self, generator: Generator) -> Callable[[Tensor], Tensor]:
-        """A function drawn from the posterior of f: of a draw, its mean, and a path given both."""
+        """A function drawn from the posterior of f: of a draw, its mean, and a path given both.
+
+        Raises:
+            CapabilityError: of fantasies, which are many models.
+        """
+        if self.inputs.ndim > 3 or self.y.ndim > 2:
+            raise CapabilityError(
+                f"expected one model to draw a path of, got a batch {tuple(self.batch_shape)}; "
+                "draw from the model that they are fantasies of"
+            )
         uniform = uniforms((1,), generator, self.draws)
         at = min(int(uniform * len(self.draws)), len(self.draws) - 1)
         lengthscale, signal_var = self.lengthscale[at], self.signal_var[at]
-        X, y, noise = self.data.X, self.data.y, self.noise[at]
+        X, y, noise = self.inputs[0], self.y[min(at, len(self.y) - 1)], self.noise[at]
 
         def kernel(a: Tensor, b: Tensor) -> Tensor:
             return signal_var * _g(_distances(a / lengthscale, b / lengthscale), self.data.matern)
@@ -266,7 +276,10 @@ class MixtureGP(Model):
         told = (outcomes - self.centre) / self.unit
         known = self.y.expand(*told.shape[:-1], self.y.shape[-1])
         made.y = torch.cat([known, told], dim=-1)
-        made.noise = self.noise
+        more = more.expand(*more.shape[:-2], len(self.draws), more.shape[-1])
+        made.noise = torch.cat(
+            [self.noise.expand(*more.shape[:-1], self.noise.shape[-1]), more], -1
+        )
         made.alpha = made._solve(made.y)
         made.diagnostics, made.state = self.diagnostics, self.state
         return made

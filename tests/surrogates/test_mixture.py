@@ -17,6 +17,7 @@ from botorch.optim import optimize_acqf
 from botorch.sampling import SobolQMCNormalSampler
 from torch import Generator, Tensor
 
+from surrogates.errors import CapabilityError
 from surrogates.gp import hyperpriors
 from surrogates.gp.hyperposterior import LEAST_NOISE_VAR, MEAN_VAR, Data
 from surrogates.gp.mixture import MixtureGP
@@ -111,6 +112,21 @@ def test_more_observations_are_as_if_they_had_been_there() -> None:
     assert torch.allclose(told.mean.squeeze(-1), 3.0 + 2.0 * mean, rtol=1e-7, atol=1e-7)
     variance = 4.0 * covariance.diagonal(dim1=1, dim2=2)
     assert torch.allclose(told.variance.squeeze(-1), variance, rtol=1e-6, atol=1e-8)
+
+
+def test_a_path_goes_through_what_was_observed_last_and_fantasies_have_none() -> None:
+    model = made()
+    more = torch.rand((2, 2), generator=seeded(3), **F64)
+    after = model.condition_on_observations(more, torch.tensor([[1.0], [5.0]], **F64))
+    mean, variance = (
+        getattr(after.posterior(more), f"mixture_{name}").flatten() for name in ("mean", "variance")
+    )
+    paths = torch.stack([after.draw_path(seeded(i))(more) for i in range(200)])
+    error = (variance / 200).sqrt() + 0.02
+    assert bool(((paths.mean(dim=0) - mean).abs() < 5.0 * error).all())
+    fantasies = model.fantasize(more.unsqueeze(1), SobolQMCNormalSampler(torch.Size([2]), seed=0))
+    with pytest.raises(CapabilityError, match="expected one model"):
+        fantasies.draw_path(seeded(0))
 
 
 def test_fantasies_of_a_batch_are_conditioned_one_by_one() -> None:

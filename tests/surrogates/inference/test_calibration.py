@@ -1,0 +1,114 @@
+"""Samplers on the hyperparameters of Gaussian processes: simulation-based calibration, references.
+
+Talts et al. (2018), "Validating Bayesian Inference Algorithms with Simulation-Based Calibration":
+where hyperparameters come from the prior and outcomes from the model, the rank of the truth among
+draws of the posterior is uniform.
+"""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from botorch.test_functions import Hartmann
+from scipy.stats import chisquare
+from torch import Generator, Tensor
+from torch.quasirandom import SobolEngine
+
+from surrogates.gp import hyperpriors
+from surrogates.gp.bayesian import systematic
+from surrogates.gp.hyperposterior import LEAST_NOISE_VAR, MEAN_VAR, Data, Hyperposterior
+from surrogates.inference import chees, diagnostics, hmc, laplace, nuts, smc
+from surrogates.inference.contract import Draws
+
+F64: dict[str, Any] = {"dtype": torch.float64, "device": "cpu"}
+DATA_SETS, N, D = 200, 15, 2
+KEPT, BINS = 63, 8
+
+
+def simulated(theta: Tensor, generator: Generator) -> Data:
+    """Outcomes of the model with some hyperparameters, as they are: nothing is standardised."""
+    X = torch.rand((N, D), generator=generator, **F64)
+    scaled = X / theta[:D].exp()
+    r = math.sqrt(5.0) * torch.cdist(scaled, scaled)
+    k = theta[D].exp() * (1.0 + r + r.square() / 3.0) * torch.exp(-r) + MEAN_VAR
+    noise = LEAST_NOISE_VAR + theta[D + 1].exp()
+    factor = torch.linalg.cholesky(k + noise * torch.eye(N, **F64))
+    y = factor @ torch.randn(N, generator=generator, **F64)
+    return Data(X, y, tuple(range(D)), matern=True)
+
+
+def drawn(engine: str, density: Hyperposterior, generator: Generator) -> Draws:
+    prior = density.prior
+    if engine == "smc":
+        first = prior.sample(512, generator, density.data.X)
+        options = smc.Options()
+        state = smc.init(prior, first)
+        return smc.run(prior, density, state, options=options, generator=generator)[0]
+    around = laplace.init(density, prior.sample(4, generator, density.data.X), laplace.Options())
+    start = prior.sample(16, generator, density.data.X)
+    if engine == "nuts":
+        options = nuts.Options(draws=32, most_draws=256, rhat=1.05)
+        state = nuts.init(density, start, around.factor)
+        return nuts.run(density, state, options=options, generator=generator)[0]
+    if engine == "chees":
+        options = chees.Options(draws=32, most_draws=256, rhat=1.05)
+        state = chees.init(density, start, around.factor)
+        return chees.run(density, state, options=options, generator=generator)[0]
+    options = hmc.Options(draws=32, most_draws=256, rhat=1.05)
+    state = hmc.init(density, start, around.factor)
+    return hmc.run(density, state, options=options, generator=generator)[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["hmc", "chees", "nuts", "smc"])
+def test_the_rank_of_the_truth_is_uniform(engine: str) -> None:
+    prior = hyperpriors.named("moderate", D, noise=True)
+    ranks = torch.zeros((DATA_SETS, D + 2), dtype=torch.int64, device="cpu")
+    for place in range(DATA_SETS):
+        generator = Generator(device="cpu").manual_seed(place)
+        theta = prior.sample(1, generator, torch.zeros(1, **F64))[0]
+        density = Hyperposterior(simulated(theta, generator), prior)
+        draws = drawn(engine, density, generator)
+        flat = draws.x.flatten(0, 1)
+        if draws.log_weights is not None:
+            flat = flat[systematic(draws.log_weights.flatten().exp(), len(flat), generator)]
+        kept = flat[torch.randperm(len(flat), generator=generator, device="cpu")[:KEPT]]
+        ranks[place] = (kept < theta).sum(dim=0)
+    for column in range(D + 2):
+        counts = torch.bincount(ranks[:, column] * BINS // (KEPT + 1), minlength=BINS)
+        assert chisquare(counts.numpy()).pvalue > 0.001, (column, counts)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("prior", ["moderate", "saas"])
+@pytest.mark.parametrize("n", [20, 50])
+def test_moments_are_those_of_a_long_reference(n: int, prior: str) -> None:
+    """At default options but for the least effective size; where it says that it has converged."""
+    X = SobolEngine(6, scramble=True, seed=n).draw(n, dtype=torch.float64)
+    y = Hartmann(6)(X)
+    data = Data(X, (y - y.mean()) / y.std(), tuple(range(6)), matern=True)
+    density = Hyperposterior(data, hyperpriors.named(prior, 6, noise=True))
+    generator = Generator(device="cpu").manual_seed(n)
+
+    def run(options: hmc.Options, chains: int) -> Draws:
+        first = density.prior.sample(4, generator, X).clamp(-5.0, 5.0)
+        around = laplace.init(density, first, laplace.Options())
+        noise = torch.randn((chains, data.dim), generator=generator, **F64)
+        start = around.mode + 1.5 * noise @ around.factor.T
+        state = hmc.init(density, start, around.factor)
+        return hmc.run(density, state, options=options, generator=generator)[0]
+
+    long = run(hmc.Options(warmup=200, draws=1024, most_draws=4096, ess=10_000.0, rhat=1.01), 64)
+    assert long.diagnostics["ess_min"] > 10_000.0
+    short = run(hmc.Options(ess=400.0), 32)
+    assert short.diagnostics["converged"] == 1.0
+    assert short.diagnostics["rhat_max"] <= 1.02
+    truth, told = long.x.flatten(0, 1), short.x.flatten(0, 1)
+    sd = truth.std(dim=0)
+    error = sd / diagnostics.ess_mean(short.x).sqrt()
+    error = (error.square() + sd.square() / diagnostics.ess_mean(long.x)).sqrt()
+    assert bool(((told.mean(dim=0) - truth.mean(dim=0)).abs() < 4.0 * error).all())
+    ratio = told.std(dim=0) / sd
+    spread = 3.0 / diagnostics.ess_mean((short.x - truth.mean(dim=0)).square()).sqrt()
+    assert bool(((ratio - 1.0).abs() < torch.clamp(spread, min=0.1)).all()), ratio
