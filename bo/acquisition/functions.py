@@ -38,7 +38,8 @@ from botorch.acquisition.utils import prune_inferior_points
 from botorch.models import ModelListGP
 from botorch.models.gpytorch import GPyTorchModel
 from botorch.models.model import Model, ModelList
-from botorch.posteriors import GPyTorchPosterior, TorchPosterior
+from botorch.posteriors import TorchPosterior
+from botorch.posteriors.fully_bayesian import GaussianMixturePosterior
 from botorch.sampling import SobolQMCNormalSampler
 from botorch.sampling.get_sampler import get_sampler
 from jaxtyping import Float
@@ -56,6 +57,7 @@ NAMES = ("logei", "lognei", "ucb", "ts", "ehvi")
 BETA = 4.0
 SAMPLES = 128
 PRUNING_SAMPLES = 2048
+HYPERVOLUME_DRAWS = 4
 
 if hasattr(botorch_logei, "_load_attempted"):
     # BoTorch would compile a kernel with g++ at first use, for half a minute; and where that is
@@ -209,7 +211,8 @@ def _hypervolume(
     reference: Sequence[float],
     seed: int,
 ) -> AcquisitionFunction:
-    joined, m = models.joined, len(models.goals)
+    thin = Models(_thinned(models.goals), _thinned(models.limits))
+    joined, m = thin.joined, len(models.goals)
     # Pruned here: left to BoTorch, it would draw from torch's global generator.
     kept = observed[_hopeful(models.goals, observed)]
     return qLogNoisyExpectedHypervolumeImprovement(
@@ -225,21 +228,33 @@ def _hypervolume(
     )
 
 
+def _thinned(models: Sequence[Model]) -> list[Model]:
+    """Models of fewer draws of hyperparameters: BoTorch's hypervolumes are costly in each."""
+    return [
+        each.thinned(HYPERVOLUME_DRAWS) if isinstance(each, MixtureGP) else each for each in models
+    ]
+
+
 def _hopeful(goals: Sequence[Model], X: Tensor) -> Tensor:
     """(n,) whether the mean of no other point is better in every goal than mean + 2 std here."""
-    with torch.no_grad():
-        told = [cast(GPyTorchPosterior, model.posterior(X)) for model in goals]
-    means = torch.cat([each.mean for each in told], dim=-1)
-    tops = means + 2 * torch.cat([each.variance.sqrt() for each in told], dim=-1)
-    beaten = (means[None] > tops[:, None]).all(dim=-1)
+    told = [_moments(model, X) for model in goals]
+    mean = torch.cat([each for each, _ in told], dim=-1)
+    top = mean + 2 * torch.cat([each for _, each in told], dim=-1).sqrt()
+    beaten = (mean[None] > top[:, None]).all(dim=-1)
     return ~beaten.any(dim=1)
 
 
 def _means(models: Sequence[Model], X: Tensor) -> Float[Tensor, "n m"]:
-    """Posterior means; of several samples of hyperparameters, their average."""
+    return torch.cat([_moments(model, X)[0] for model in models], dim=-1)
+
+
+def _moments(model: Model, X: Tensor) -> tuple[Tensor, Tensor]:
+    """Means and variances (n, 1); of several draws of hyperparameters, those of their mixture."""
     with torch.no_grad():
-        told = [cast(GPyTorchPosterior, model.posterior(X)).mean for model in models]
-    return torch.cat([mean.reshape(-1, *mean.shape[-2:]).mean(dim=0) for mean in told], dim=-1)
+        told = cast(Any, model.posterior(X))
+    if isinstance(told, GaussianMixturePosterior):
+        return told.mixture_mean, told.mixture_variance
+    return told.mean, told.variance
 
 
 def _sampler(model: Model, X: Tensor, seed: int) -> Any:

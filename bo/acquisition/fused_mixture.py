@@ -7,8 +7,9 @@ of their average, and its gradient.
 
 Limits: for each draw, times the probability that each holds by a draw of its own.
 
-Pending points: each draw is given outcomes there that are drawn from what it expects, one for each
-(their section 3.2, with as many fantasies as draws).
+Pending points: each draw is given values there that are drawn from what it expects, one for each
+(their section 3.2, with as many fantasies as draws). They are values of f, without noise, so that
+nothing is to be gained where a point is under evaluation already.
 """
 
 import math
@@ -134,17 +135,17 @@ class _Mixture:
 
 
 def _imagining(model: MixtureGP, pending: Tensor | None, random: np.random.Generator) -> MixtureGP:
-    """The model with outcomes at pending points, drawn for each draw of what it expects."""
+    """The model with values at pending points, drawn for each draw of what it expects."""
     if pending is None:
         return model
     normal = qmc.MultivariateNormalQMC(np.zeros(len(pending)), rng=random)
     z = torch.as_tensor(normal.random(model.num_mcmc_samples)).to(pending)
     with torch.no_grad():
-        told = model.posterior(pending, observation_noise=True)
+        told = model.posterior(pending)
         covariance = to_dense(told.covariance_matrix)
         factor = torch.linalg.cholesky(covariance + torch.diag_embed(1e-9 * told.variance[..., 0]))
         outcomes = told.mean + factor @ z.unsqueeze(-1)
-        return model.condition_on_observations(pending, outcomes)
+        return model.condition_on_observations(pending, outcomes, 1e-6 * told.variance)
 
 
 @compiled

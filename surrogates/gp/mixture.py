@@ -201,6 +201,16 @@ class MixtureGP(Model):
         )
         return lambda x: self.centre + self.unit * (mean + path(x))
 
+    def thinned(self, count: int) -> "MixtureGP":
+        """The mixture over fewer of the draws, spread evenly; for what costs too much with all."""
+        if count >= len(self.draws):
+            return self
+        step = (len(self.draws) - 1) / max(count - 1, 1)
+        places = [round(step * at) for at in range(count)]
+        made = MixtureGP(self.data, self.draws[places], centre=self.centre, unit=self.unit)
+        made.diagnostics, made.state = self.diagnostics, self.state
+        return made
+
     def subset_output(self, idcs: list[int]) -> "MixtureGP":
         """Itself: there is one outcome."""
         return self

@@ -80,6 +80,8 @@ REDUCED: dict[str, dict[str, Any]] = {
 """By factory, options under which the checks are quick; whoever is quick already needs none."""
 
 SLOW = {
+    "gp-nuts",
+    "gp-vi-flow",
     "hebo",
     "penicillin",
     "saas",
