@@ -16,7 +16,8 @@ How large the errors are: the mean of z^2, z = (outcome - mean) / std, is about 
 intervals are right. Above 4 (errors twice as large as told) is amber; the largest one is left out,
 since one surprise, such as a cliff, is no habit. It never makes red alone.
 
-The limits for samplers are the usual ones (R-hat 1.05, effective sample size 100, no divergences).
+The limits for samplers are the usual ones (R-hat 1.05, effective sample size 100, no divergences),
+and so is that of weighted draws and approximations (Pareto k-hat 0.7).
 """
 
 import math
@@ -33,6 +34,7 @@ _Z95 = 1.959964
 _LARGE_Z2, _SMALL_Z2 = 4.0, 0.1
 _MUCH_NOISE, _ALL_NOISE = 0.5, 0.9
 _RHAT, _BAD_RHAT, _ESS, _BAD_ESS = 1.05, 1.2, 100, 20
+_KHAT = 0.7
 _ORDER: tuple[Light, ...] = ("green", "amber", "red")
 
 
@@ -44,7 +46,7 @@ def health(
     Args:
         diagnostics: of the latest fit, by name. Known ones: `iterations` and `iteration_limit`,
             `noise_var` (standardised: a share of the variance of the outcomes), `rhat_max`,
-            `ess_min`, `divergences`.
+            `ess_min`, `divergences`, `khat`.
         predictions: (mean, std with noise, outcome) in the order of the trials, those of failed
             trials and of the initial design left out.
 
@@ -97,6 +99,10 @@ def _of_sampler(told: Mapping[str, float]) -> list[Remark]:
         words = f"The draws are worth only {ess:.0f} independent ones (at least {_ESS} is good):"
         light = "amber" if ess >= _BAD_ESS else "red"
         remarks.append((light, f"{words} means and intervals are rough."))
+    khat = told.get("khat", 0.0)
+    if not khat <= _KHAT:
+        words = f"The approximation misses the plausible ones (k-hat {khat:.2g}, at most {_KHAT} is"
+        remarks.append(("amber", f"{words} good): a few of its draws would count for nearly all."))
     divergences = told.get("divergences", 0.0)
     if not divergences <= 0:
         words = f"The sampler lost its way {divergences:.0f} times (divergences): parts of what"

@@ -94,6 +94,9 @@ def test_equal_outcomes_are_nothing_to_learn_from():
         ({"ess_min": 60.0}, "amber", "only 60 independent"),
         ({"ess_min": 5.0}, "red", "only 5 independent"),
         ({"divergences": 3.0}, "amber", "3 times"),
+        ({"khat": 0.6}, "green", "expected"),
+        ({"khat": 0.9}, "amber", "k-hat 0.9"),
+        ({"khat": math.inf}, "amber", "k-hat"),
     ],
 )
 def test_what_the_fit_says_about_itself(change, light, words):
