@@ -24,7 +24,8 @@ def test_a_score_is_the_drawn_function_where_drawn_limits_hold_and_below_all_els
         held = acquisition("ts", Models([goal], [limit]), X, None, seed=8)(where)
     inside = where.flatten() > 0.52
     outside = where.flatten() < 0.48
-    assert torch.equal(free[inside], held[inside])
+    # Their units are sums over arrays of another shape, which may round differently.
+    assert torch.allclose(free[inside], held[inside], rtol=1e-12, atol=1e-12)
     assert held[outside].max() < free.min()
     assert (held[outside].diff() > 0).all()  # less and less wrong towards where it holds
 
@@ -80,7 +81,7 @@ def test_it_keeps_to_constraints_and_away_from_failures():
 
 def test_it_is_refused_where_no_function_can_be_drawn():
     space = {"x": bo.real(0, 1)}
-    with pytest.raises(UsageError, match="ts expected surrogate gp-map, got saas"):
+    with pytest.raises(UsageError, match="ts expected surrogate gp-map, .*, got saas"):
         bo.Study(space, "minimize y", method="saas", options={"acquisition": "ts"}).ask()
     with pytest.raises(UsageError, match="expected ehvi"):
         bo.Study(space, "minimize y, minimize z", options={"acquisition": "ts"}).ask()
