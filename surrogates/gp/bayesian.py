@@ -84,9 +84,12 @@ class Problem:
         self.density = Hyperposterior(self.exact, self.prior)
         self.options = options
 
-    def searches(self, warm_start: State | None = None) -> Tensor:
+    def searches(self, warm_start: State | None = None, count: int = _SEARCHES) -> Tensor:
         """(n, dim) where to look for modes: draws of the prior; the `mode` of an earlier fit."""
-        first = self.prior.sample(_SEARCHES, self.generator, self.exact.X).clamp(-5.0, 5.0)
+        prior = self.prior
+        if self.options.prior == hyperpriors.FLAT:
+            prior = hyperpriors.named("moderate", self.data.p, noise=self.data.noise is None)
+        first = prior.sample(count, self.generator, self.exact.X).clamp(-5.0, 5.0)
         told = (warm_start or {}).get("mode", [])
         if len(told) != self.exact.dim:
             return first

@@ -11,9 +11,14 @@
   whose error falls exponentially in the step for an integrand that is analytic and dies away.
 - `vague`: N(0, 3) of every logarithm, of Lalchand & Rasmussen (2020), "Approximate Inference for
   Fully Bayesian Gaussian Process Regression"; the 3 is taken for the standard deviation.
+- `gamma`: l_j ~ Gamma(3, 6), signal_var ~ Gamma(2, 0.15), noise_var ~ Gamma(1.1, 0.05), densities
+  of the numbers themselves, of De Ath, Everson & Fieldsend (2021), "How Bayesian Should Bayesian
+  Optimisation Be?", and of BoTorch until 2024.
+- `flat`: N(0, 30) of every logarithm, as good as no prior, so that the mode of maximum likelihood
+  stays finite. For `gp-mode`; there is nothing to sample where the likelihood is flat too.
 
-The signal variance is Gamma(2, 0.15) with the two after the first, as in BoTorch's fully Bayesian
-models.
+The signal variance is Gamma(2, 0.15) with `dimension-scaled` and `saas` too, as in BoTorch's fully
+Bayesian models.
 """
 
 import dataclasses
@@ -34,7 +39,8 @@ from surrogates.inference.contract import normals, uniforms
 
 Array = NDArray[np.float64]
 
-NAMES = ("moderate", "dimension-scaled", "saas", "vague")
+NAMES = ("moderate", "dimension-scaled", "saas", "vague", "gamma")
+FLAT = "flat"
 _TAU_SCALE = 0.1
 _GREATEST_LOG = 600.0
 
@@ -70,10 +76,13 @@ def named(name: str, p: int, *, noise: bool) -> Prior:
         scale = Normal((math.log(0.4) + 0.5 * math.log(p),) * p, (1.0,) * p)
         rest = (Normal((0.0,), (1.0,)), *[Normal((-4.0,), (1.0,))] * noise)
         return Independent((scale, *rest))
-    if name == "vague":
+    if name == "gamma":
+        scale = Gamma(3.0, 6.0, p)
+        return Independent((scale, Gamma(2.0, 0.15), *[Gamma(1.1, 0.05)] * noise))
+    if name in ("vague", FLAT):
         count = p + 1 + noise
-        return Normal((0.0,) * count, (3.0,) * count)
-    raise UsageError(f"prior expected one of {', '.join(NAMES)}, got {name}")
+        return Normal((0.0,) * count, (3.0 if name == "vague" else 30.0,) * count)
+    raise UsageError(f"prior expected one of {', '.join((*NAMES, FLAT))}, got {name}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,23 +133,22 @@ class Normal:
 
 @dataclasses.dataclass(frozen=True)
 class Gamma:
-    """The logarithm of one number with a gamma distribution, of shape a and rate b."""
+    """Logarithms of independent numbers with a gamma distribution, of shape a and rate b."""
 
     shape: float
     rate: float
-
-    dim = 1
+    dim: int = 1
 
     def value_and_grad(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """See `Prior`."""
         a, b = self.shape, self.rate
         risen = b * x.exp()
         value = a * (x + math.log(b)) - risen - math.lgamma(a)
-        return value.squeeze(1), a - risen
+        return value.sum(dim=1), a - risen
 
     def sample(self, n: int, generator: Generator, like: Tensor) -> Tensor:
         """See `Prior`."""
-        uniform = uniforms((n, 1), generator, like).double().cpu().numpy()
+        uniform = uniforms((n, self.dim), generator, like).double().cpu().numpy()
         drawn = np.log(np.maximum(gammaincinv(self.shape, uniform), 1e-300) / self.rate)
         return torch.as_tensor(drawn).to(like)
 
