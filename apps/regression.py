@@ -309,6 +309,8 @@ def _run(
             )
     except KeyboardInterrupt:
         console.print("interrupted: every finished fit is kept; the same command goes on")
+        for child in multiprocessing.active_children():
+            child.terminate()
         return True
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
