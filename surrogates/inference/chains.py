@@ -26,6 +26,7 @@ from surrogates.inference.contract import (
     Density,
     Draws,
     check_start,
+    leapfrog,
     normals,
     uniforms,
 )
@@ -154,18 +155,13 @@ def jitter(state: State) -> float:
 def travel(density: Density, state: State, steps: int, generator: Generator) -> Travelled:
     """So many leapfrog steps of every chain from a new momentum, and the test of the energy."""
     x, gradient, size = state.x, state.gradient, state.step_size
-    factor = state.factor.contiguous()  # the layout decides how products round
+    factor = state.factor
     momentum = normals((len(x), x.shape[1]), generator, x)
     uniform = uniforms((len(x),), generator, x)
     before = 0.5 * momentum.square().sum(dim=1) - state.value
-    across = factor.T.contiguous()
-    position, value = x, state.value
-    momentum.addmm_(gradient, factor, alpha=0.5 * size)
-    for left in range(steps, 0, -1):
-        # A chain that meets NaN on its way stays by itself, and fails the test at the end.
-        position = torch.addmm(position, momentum, across, alpha=size)
-        value, gradient = density.value_and_grad(position)
-        momentum.addmm_(gradient, factor, alpha=size if left > 1 else 0.5 * size)
+    position, momentum, value, gradient = leapfrog(
+        density, x, momentum, gradient, factor, size, steps
+    )
     energy = 0.5 * momentum.square().sum(dim=1) - value
     lost = energy - before
     lost = torch.where(torch.isfinite(lost), lost, torch.full_like(lost, math.inf))
