@@ -182,7 +182,10 @@ def travel(density: Density, state: State, steps: int, generator: Generator) -> 
 class StepSize:
     """Dual averaging of the logarithm of the step size (Hoffman & Gelman 2014, algorithm 5)."""
 
-    def __init__(self, step_size: float, target: float, *, boost: float = 10.0) -> None:
+    def __init__(
+        self, step_size: float, target: float, *, boost: float = 10.0, harmonic: bool = False
+    ) -> None:
+        self.harmonic = harmonic
         self.target = target
         self.centre = math.log(boost * step_size)
         self.error = 0.0
@@ -191,10 +194,13 @@ class StepSize:
 
     def update(self, accept: Tensor) -> float:
         """The next step size, from the probabilities of acceptance at the last."""
-        harmonic = len(accept) / float(accept.clamp_min(_LEAST_ACCEPT).reciprocal().sum())
+        if self.harmonic:
+            mean = len(accept) / float(accept.clamp_min(_LEAST_ACCEPT).reciprocal().sum())
+        else:
+            mean = float(accept.mean())
         self.count += 1
         weight = 1.0 / (self.count + 10.0)
-        self.error += weight * (self.target - harmonic - self.error)
+        self.error += weight * (self.target - mean - self.error)
         now = self.centre - math.sqrt(self.count) / 0.05 * self.error
         now = min(max(now, -20.0), 5.0)
         decay = self.count**-0.75
@@ -227,17 +233,23 @@ class Adaptation:
         warmup: int,
         target: float,
         looks: tuple[float, ...] = (0.25, 0.5, 0.75),
+        *,
+        harmonic: bool = False,
     ) -> None:
         short = warmup < _SHORT
-        self.sizes = StepSize(state.step_size, target, boost=1.0 if short else 10.0)
+        boost = 1.0 if short else 10.0
+        self.sizes = StepSize(state.step_size, target, boost=boost, harmonic=harmonic)
         self.looks = [] if short else [math.floor(warmup * share) for share in looks]
         self.seen: list[Tensor] = []
         self.count = 0
 
-    def update(self, state: State, accept: Tensor) -> State:
-        """The state to go on with, from where a trajectory ended and how it was accepted."""
+    def update(self, state: State, accept: Tensor | None) -> State:
+        """The state to go on with, from where a trajectory ended and how it was accepted.
+
+        None for `accept`: it had other steps, and says nothing of the size.
+        """
         self.count += 1
-        size = self.sizes.update(accept)
+        size = state.step_size if accept is None else self.sizes.update(accept)
         if not self.looks:
             return dataclasses.replace(state, step_size=size)
         self.seen.append(state.x)
@@ -247,7 +259,7 @@ class Adaptation:
         while self.looks and self.looks[0] <= self.count:
             del self.looks[0]
         self.seen = []
-        self.sizes = StepSize(self.sizes.best, self.sizes.target)
+        self.sizes = StepSize(self.sizes.best, self.sizes.target, harmonic=self.sizes.harmonic)
         return dataclasses.replace(state, factor=factor, step_size=self.sizes.best)
 
     def best(self, state: State) -> State:
