@@ -38,7 +38,7 @@ from torch.quasirandom import SobolEngine
 from benchmarks import nuts_peers
 from benchmarks.harness import Claim, Peer, Report, say
 from surrogates.errors import UsageError
-from surrogates.gp import bayesian, hmc as gp_hmc
+from surrogates.gp import bayesian, hmc as gp_hmc, smc as gp_smc
 from surrogates.inference import chees, diagnostics, hmc, nuts, smc
 from surrogates.inference.contract import Draws
 from surrogates.inputs import Inputs
@@ -238,11 +238,9 @@ def _smc(setting: Setting, seed: int) -> Run:
     """Its weighted draws have no autocorrelation to estimate from: by error alone."""
     began = time.process_time()
     problem = setting.problem(seed)
-    prior, options = problem.prior, smc.Options()
+    prior, options = problem.prior, gp_smc.Options()
     state = smc.init(prior, prior.sample(options.particles, problem.generator, problem.exact.X))
-    draws, _ = smc.run(
-        prior, problem.density, state, options=options, generator=problem.generator
-    )
+    draws, _ = smc.run(prior, problem.density, state, options=options, generator=problem.generator)
     seconds = time.process_time() - began
     flat = draws.x.flatten(0, 1)
     if draws.log_weights is None:

@@ -241,7 +241,7 @@ def main(arguments: Sequence[str], known: Mapping[str, Callable[..., Report]] | 
     parser.add_argument("name", metavar="NAME", help="which benchmark")
     parser.add_argument("--quick", action="store_true", help="every claim, fewer repeats")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
-    parser.add_argument("--only", metavar="PART", help="measure this part alone, where it has parts")
+    parser.add_argument("--only", metavar="PART", help="measure one part, where it has parts")
     parser.add_argument(
         "--parts", nargs="+", metavar="FILE", help="measure nothing; join what `--only` printed"
     )

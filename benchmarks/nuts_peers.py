@@ -160,4 +160,3 @@ def botorch(X: Tensor, y: Tensor, prior: str) -> Nuts:
         return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
 
     return Nuts(model.sample, told)
-

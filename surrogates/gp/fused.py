@@ -101,7 +101,7 @@ def leapfrogs(
         at, push, slope = x[c], momentum[c], gradient[c]
         value = 0.0
         share = 0.5 * size
-        for left in range(steps, 0, -1):
+        for _ in range(steps):
             _kick(push, slope, factor, share)
             for i in range(dim):
                 moved = 0.0
@@ -126,9 +126,7 @@ def _kick(push: Array, slope: Array, factor: Array, share: float) -> None:
 
 
 @compiled
-def _log_prior(
-    x: Array, gradient: Array, p: int, terms: Array, shared: Array
-) -> float:
+def _log_prior(x: Array, gradient: Array, p: int, terms: Array, shared: Array) -> float:
     """Logarithm of the prior; its gradient is added to that at hand."""
     value = 0.0
     for i in range(len(x)):

@@ -59,7 +59,9 @@ def leapfrog(
 
     Args:
         density: of the chains.
-        x, momentum, gradient: (chains, dim) where they are; the momentum in units of the metric.
+        x: (chains, dim) where they are.
+        momentum: (chains, dim) in units of the metric.
+        gradient: (chains, dim) of the log density at x.
         factor: (dim, dim) lower triangular, times its transpose the inverse metric.
         size: of a step.
         steps: at least 1.
