@@ -35,6 +35,7 @@ DIVERGED = 1000.0
 MOST_STEPS = 256
 _LEAST_ACCEPT = 0.05  # of a chain in the mean: one that is lost must not hold all others
 _SHORT = 20
+_LOST = 1.1  # R-hat above which draws say more of where chains began than of the density
 _GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 
 
@@ -272,6 +273,7 @@ def collect(
     state: State,
     counted: Counted,
     options: Wanted,
+    relearn: Callable[[State, Tensor], State] | None = None,
 ) -> tuple[Draws, State]:
     """Draw until the diagnostics hold, or until there are `most_draws` (see `hmc.run`).
 
@@ -280,12 +282,14 @@ def collect(
         state: where the chains begin.
         counted: the density that `advance` calls.
         options: how much is wanted.
+        relearn: makes a better state of one and its (chains, draws, dim) draws. Where these are far
+            from convergence they were warm-up: they are dropped, and it goes on from that state.
     """
     kept: list[Tensor] = []
     values: list[Tensor] = []
     energies: list[Tensor] = []
     accepted, diverged = 0.0, 0
-    wanted = min(options.draws, options.most_draws)
+    wanted, dropped = min(options.draws, options.most_draws), 0
     while True:
         while len(kept) < wanted:
             state, moved = advance(state)
@@ -296,9 +300,15 @@ def collect(
             diverged += int(moved.diverged.sum())
         x, value = torch.stack(kept, dim=1), torch.stack(values, dim=1)
         told = judge(x, value, rhat=options.rhat, ess=options.ess)
-        if told["converged"] or wanted == options.most_draws:
+        if told["converged"] or wanted + dropped >= options.most_draws:
             break
-        wanted = min(2 * wanted, options.most_draws)
+        lost = not told["rhat_max"] <= _LOST and dropped + 3 * wanted <= options.most_draws
+        if relearn is not None and lost:
+            state = relearn(state, x)
+            dropped += wanted
+            kept, values, energies = [], [], []
+            accepted, diverged = 0.0, 0
+        wanted = min(2 * wanted, options.most_draws - dropped)
     told |= {
         "ebfmi_min": float(diagnostics.ebfmi(torch.stack(energies, dim=1)).min()),
         "divergences": float(diverged),

@@ -10,7 +10,7 @@ from the paper in them are in `chains`.
 import dataclasses
 import math
 
-from torch import Generator
+from torch import Generator, Tensor
 
 from surrogates.inference.chains import (
     MOST_STEPS,
@@ -20,6 +20,7 @@ from surrogates.inference.chains import (
     collect,
     init,
     jitter,
+    pooled_factor,
     travel,
 )
 from surrogates.inference.contract import Counted, Density, Draws
@@ -28,6 +29,7 @@ from surrogates.options import option, options
 __all__ = ["Moved", "Options", "State", "init", "run", "step", "warm_up"]
 
 _SHORTEST, _LONGEST = 0.4, 1.6  # share of the mean trajectory
+_AGAIN = 15  # trajectories that find the step size for a metric that was learned from draws
 _CAREFUL, _SLOWER = 8, 0.25  # one trajectory in so many, and its steps beside the others'
 
 
@@ -99,6 +101,8 @@ def run(
 ) -> tuple[Draws, State]:
     """Warm up, then draw until the diagnostics hold, or until there are `most_draws`.
 
+    Draws that are far from convergence are warm-up, too: the metric is learned again from them.
+
     Args:
         density: unnormalised.
         state: of `init`, or of an earlier run.
@@ -113,4 +117,13 @@ def run(
     """
     counted = Counted(density)
     state = warm_up(counted, state, options, generator)
-    return collect(lambda state: step(counted, state, options, generator), state, counted, options)
+
+    def relearn(state: State, x: Tensor) -> State:
+        late = x[:, x.shape[1] // 2 :].flatten(0, 1)
+        state = dataclasses.replace(state, factor=pooled_factor(late, state.factor))
+        return warm_up(counted, state, again, generator)
+
+    again = dataclasses.replace(options, warmup=min(options.warmup, _AGAIN))
+    return collect(
+        lambda state: step(counted, state, options, generator), state, counted, options, relearn
+    )
