@@ -112,11 +112,10 @@ class Hyperposterior:
         """See `contract.Leaping`."""
         if not (self.fused and self._terms is not None):
             return contract.leapfrog_by_steps(self, x, momentum, gradient, factor, size, steps)
-        ends = [np.array(each.numpy(), order="C") for each in (x, momentum, gradient)]
-        values = fused.leapfrogs(
-            *ends, np.ascontiguousarray(factor.numpy()), size, steps, *self._arrays, *self._terms
-        )
-        position, momentum, gradient = (torch.from_numpy(each) for each in ends)
+        at, push, slope = (np.array(told.numpy(), order="C") for told in (x, momentum, gradient))
+        across = np.ascontiguousarray(factor.numpy())
+        values = fused.leapfrogs(at, push, slope, across, size, steps, *self._arrays, *self._terms)
+        position, momentum, gradient = map(torch.from_numpy, (at, push, slope))
         return position, momentum, torch.from_numpy(values), gradient
 
     def log_likelihood(self, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -35,7 +35,7 @@ DIVERGED = 1000.0
 MOST_STEPS = 256
 _LEAST_ACCEPT = 0.05  # of a chain in the mean: one that is lost must not hold all others
 _SHORT = 20
-_LOST = 1.1  # R-hat above which draws say more of where chains began than of the density
+_LOST = 1.06  # R-hat above which draws say more of where chains began than of the density
 _GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 
 

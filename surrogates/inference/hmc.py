@@ -125,5 +125,9 @@ def run(
 
     again = dataclasses.replace(options, warmup=min(options.warmup, _AGAIN))
     return collect(
-        lambda state: step(counted, state, options, generator), state, counted, options, relearn
+        lambda state: step(counted, state, options, generator),
+        state,
+        counted,
+        options,
+        relearn if options.warmup else None,
     )
