@@ -110,9 +110,7 @@ def warm_up(density: Density, state: State, options: Options, generator: Generat
         return state
     length = Length(state.trajectory, options.rate)
     looks = _LOOKS if options.metric else ()
-    adaptation = Adaptation(
-        state.chains, options.warmup, options.target_accept, looks, harmonic=True
-    )
+    adaptation = Adaptation(state.chains, options.warmup, options.target_accept, looks)
     for _ in range(options.warmup):
         before, trajectory = state.chains, state.trajectory
         travelled = travel(density, before, _steps(state), generator)
