@@ -9,7 +9,7 @@ Departs from them: the metric, a full covariance, is that of all chains' positio
 (shrunk towards the one before), and the acceptance that is averaged is the harmonic mean over
 chains, so that no chain is left behind at a step that suits the others (Hoffman, Radul & Sountsov
 2021, "An Adaptive-MCMC Scheme for Setting Trajectory Lengths in Hamiltonian Monte Carlo"); each
-counts as at least 0.05 (0.25 in `hmc`), so that one lost chain does not stop all of them.
+counts as at least 0.05, so that one lost chain does not stop all of them.
 """
 
 import dataclasses
@@ -33,7 +33,7 @@ from surrogates.inference.contract import (
 
 DIVERGED = 1000.0
 MOST_STEPS = 256
-LEAST_ACCEPT = 0.05  # of a chain in the mean: one that is lost must not hold all others
+_LEAST_ACCEPT = 0.05  # of a chain in the mean: one that is lost must not hold all others
 _SHORT = 20
 _LOST = 1.06  # R-hat above which draws say more of where chains began than of the density
 _GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
@@ -181,19 +181,9 @@ def travel(density: Density, state: State, steps: int, generator: Generator) -> 
 
 
 class StepSize:
-    """Dual averaging of the logarithm of the step size (Hoffman & Gelman 2014, algorithm 5).
+    """Dual averaging of the logarithm of the step size (Hoffman & Gelman 2014, algorithm 5)."""
 
-    Args:
-        step_size: the first.
-        target: acceptance.
-        boost: how much greater steps are tried first.
-        least: what the acceptance of a chain counts for, at least.
-    """
-
-    def __init__(
-        self, step_size: float, target: float, *, boost: float = 10.0, least: float = LEAST_ACCEPT
-    ) -> None:
-        self.least = least
+    def __init__(self, step_size: float, target: float, *, boost: float = 10.0) -> None:
         self.target = target
         self.centre = math.log(boost * step_size)
         self.error = 0.0
@@ -202,10 +192,10 @@ class StepSize:
 
     def update(self, accept: Tensor) -> float:
         """The next step size, from the probabilities of acceptance at the last."""
-        mean = len(accept) / float(accept.clamp_min(self.least).reciprocal().sum())
+        harmonic = len(accept) / float(accept.clamp_min(_LEAST_ACCEPT).reciprocal().sum())
         self.count += 1
         weight = 1.0 / (self.count + 10.0)
-        self.error += weight * (self.target - mean - self.error)
+        self.error += weight * (self.target - harmonic - self.error)
         now = self.centre - math.sqrt(self.count) / 0.05 * self.error
         now = min(max(now, -20.0), 5.0)
         decay = self.count**-0.75
@@ -230,7 +220,6 @@ class Adaptation:
         target: acceptance.
         looks: shares of the warm-up after which what was seen since the last look, but for its
             first half, makes a new metric.
-        least: see `StepSize`.
     """
 
     def __init__(
@@ -239,12 +228,10 @@ class Adaptation:
         warmup: int,
         target: float,
         looks: tuple[float, ...] = (0.25, 0.5, 0.75),
-        *,
-        least: float = LEAST_ACCEPT,
     ) -> None:
         short = warmup < _SHORT
         boost = 1.0 if short else 10.0
-        self.sizes = StepSize(state.step_size, target, boost=boost, least=least)
+        self.sizes = StepSize(state.step_size, target, boost=boost)
         self.looks = [] if short else [math.floor(warmup * share) for share in looks]
         self.seen: list[Tensor] = []
         self.count = 0
@@ -265,7 +252,7 @@ class Adaptation:
         while self.looks and self.looks[0] <= self.count:
             del self.looks[0]
         self.seen = []
-        self.sizes = StepSize(self.sizes.best, self.sizes.target, least=self.sizes.least)
+        self.sizes = StepSize(self.sizes.best, self.sizes.target)
         return dataclasses.replace(state, factor=factor, step_size=self.sizes.best)
 
     def best(self, state: State) -> State:

@@ -29,7 +29,6 @@ from surrogates.options import option, options
 __all__ = ["Moved", "Options", "State", "init", "run", "step", "warm_up"]
 
 _SHORTEST, _LONGEST = 0.4, 1.6  # share of the mean trajectory
-_LEAST_ACCEPT = 0.25  # small steps free a lost chain: the others need not wait for it
 _AGAIN = 15  # trajectories that find the step size for a metric that was learned from draws
 _CAREFUL, _SLOWER = 8, 0.25  # one trajectory in so many, and its steps beside the others'
 
@@ -85,7 +84,7 @@ def warm_up(density: Density, state: State, options: Options, generator: Generat
     """Trajectories that find step size and metric; their positions are no draws."""
     if not options.warmup:
         return state
-    adaptation = Adaptation(state, options.warmup, options.target_accept, least=_LEAST_ACCEPT)
+    adaptation = Adaptation(state, options.warmup, options.target_accept)
     for _ in range(options.warmup):
         careful = _careful(state)
         state, moved = step(density, state, options, generator)
