@@ -14,6 +14,12 @@
 
 The signal variance is Gamma(2, 0.15) with the two after the first, as in BoTorch's fully Bayesian
 models.
+
+Of a kernel that is a sum of products (`surrogates/gp/kernels.py`) every elementary kernel has
+length-scales of such a prior, its own, and every term such a signal variance. No paper says what
+else it needs: log period ~ N(log 0.2, 2.25), 95 % from 1/100 to 4 widths of the unit cube, and log
+alpha ~ N(0, 1). Where columns are warped, log a and log b ~ N(0, 0.75), as in BoTorch's fully
+Bayesian models: half of them bend either way. `vague` is N(0, 3) of all of these too.
 """
 
 import dataclasses
@@ -30,6 +36,8 @@ from torch import Generator, Tensor
 
 from surrogates.compiled import compiled
 from surrogates.errors import UsageError
+from surrogates.gp.kernels import Kernel, Slot
+from surrogates.gp.warp import PRIOR_VAR
 from surrogates.inference.contract import normals, uniforms
 
 Array = NDArray[np.float64]
@@ -41,7 +49,7 @@ _GREATEST_LOG = 600.0
 
 @runtime_checkable
 class Prior(Protocol):
-    """A density of (log l_1, ..., log l_p, log signal_var[, log noise_var])."""
+    """A density of (log l_1, ..., log l_p, log signal_var[, log noise_var]), or of other kernels'."""
 
     def value_and_grad(
         self, x: Float[Tensor, "chains dim"]
@@ -54,26 +62,49 @@ class Prior(Protocol):
         ...
 
 
-def named(name: str, p: int, *, noise: bool) -> Prior:
+def named(
+    name: str, p: int, *, noise: bool, kernel: Kernel | None = None, warped: int = 0
+) -> Prior:
     """A prior for p length-scales, a signal variance, and a noise variance where that is unknown.
+
+    Args:
+        name: one of `NAMES`.
+        p: number of length-scales.
+        noise: whether the noise is unknown.
+        kernel: whose hyperparameters stand in place of length-scales and signal variance.
+        warped: columns whose log a and log b follow.
 
     Raises:
         UsageError: another name than those of `NAMES`.
     """
-    if name == "dimension-scaled":
-        centre = math.sqrt(2.0) + 0.5 * math.log(p)
-        scale = Normal((centre,) * p, (math.sqrt(3.0),) * p)
-        return Independent((scale, Gamma(2.0, 0.15), *[Normal((-4.0,), (1.0,))] * noise))
-    if name == "saas":
-        return Independent((Saas(p), Gamma(2.0, 0.15), *[Gamma(0.9, 10.0)] * noise))
-    if name == "moderate":
-        scale = Normal((math.log(0.4) + 0.5 * math.log(p),) * p, (1.0,) * p)
-        rest = (Normal((0.0,), (1.0,)), *[Normal((-4.0,), (1.0,))] * noise)
-        return Independent((scale, *rest))
+    if name not in NAMES:
+        raise UsageError(f"prior expected one of {', '.join(NAMES)}, got {name}")
+    slots = (Slot("lengthscale", 0, p), Slot("signal_var", p, 1)) if kernel is None else kernel.slots
     if name == "vague":
-        count = p + 1 + noise
+        count = sum(slot.count for slot in slots) + noise + 2 * warped
         return Normal((0.0,) * count, (3.0,) * count)
-    raise UsageError(f"prior expected one of {', '.join(NAMES)}, got {name}")
+    parts = [_part(name, slot) for slot in slots]
+    parts += [Gamma(0.9, 10.0) if name == "saas" else Normal((-4.0,), (1.0,))] * noise
+    if warped:
+        parts.append(Normal((0.0,) * 2 * warped, (math.sqrt(PRIOR_VAR),) * 2 * warped))
+    return Independent(tuple(parts))
+
+
+def _part(name: str, slot: Slot) -> "Normal | Gamma | Saas":
+    """The prior of some hyperparameters, but for `vague`."""
+    count = slot.count
+    if slot.kind == "period":
+        return Normal((math.log(0.2),) * count, (1.5,) * count)
+    if slot.kind == "alpha":
+        return Normal((0.0,) * count, (1.0,) * count)
+    if slot.kind == "signal_var":
+        return Normal((0.0,), (1.0,)) if name == "moderate" else Gamma(2.0, 0.15)
+    if name == "saas":
+        return Saas(count)
+    if name == "moderate":
+        return Normal((math.log(0.4) + 0.5 * math.log(count),) * count, (1.0,) * count)
+    centre = math.sqrt(2.0) + 0.5 * math.log(count)
+    return Normal((centre,) * count, (math.sqrt(3.0),) * count)
 
 
 @dataclasses.dataclass(frozen=True)
