@@ -66,9 +66,7 @@ def conditioned(
     eye = torch.eye(n, dtype=k.dtype, device=k.device)
     factor = torch.where(failed.bool()[:, None, None], eye, factor)
     alpha = torch.cholesky_solve(y.expand(len(k), n).unsqueeze(-1), factor).squeeze(-1)
-    value = -0.5 * (alpha @ y + n * LOG_2PI) - factor.diagonal(dim1=-2, dim2=-1).log().sum(
-        dim=-1
-    )
+    value = -0.5 * (alpha @ y + n * LOG_2PI) - factor.diagonal(dim1=-2, dim2=-1).log().sum(dim=-1)
     inverse = torch.cholesky_inverse(factor)
     diagonal = alpha.square() - inverse.diagonal(dim1=-2, dim2=-1)
     noisy = 0.5 * (noise * diagonal).sum(dim=1)

@@ -43,6 +43,7 @@ Array = NDArray[np.float64]
 LEAST_NOISE_VAR = 1e-4
 _SQRT5 = math.sqrt(5.0)
 _MOST_ON_CUDA, _MOST_ELSEWHERE = 100_000_000, 100_000  # elements of the matrices made at once
+_MOST_COMPOSED = 1_000_000  # of those of a kernel with several parts, and there are more calls
 _LOWER = np.frombuffer(b"L", dtype=np.uint8)
 
 
@@ -147,7 +148,8 @@ class Hyperposterior:
         """Log marginal likelihoods (chains,) and their gradients at (chains, dim) points."""
         if not self.fused:
             data, n = self.data, len(self.data.y)
-            most = _MOST_ON_CUDA if x.device.type == "cuda" else _MOST_ELSEWHERE
+            most = _MOST_ELSEWHERE if data.kernel is None else _MOST_COMPOSED
+            most = _MOST_ON_CUDA if x.device.type == "cuda" else most
             size = n**2 * (1 if data.kernel is None else data.kernel.size(len(data.warped)))
             part = self._batched if data.kernel is None else self._composed
             told = [part(some) for some in x.split(max(1, most // size))]

@@ -79,7 +79,9 @@ def named(
     """
     if name not in NAMES:
         raise UsageError(f"prior expected one of {', '.join(NAMES)}, got {name}")
-    slots = (Slot("lengthscale", 0, p), Slot("signal_var", p, 1)) if kernel is None else kernel.slots
+    slots = (
+        (Slot("lengthscale", 0, p), Slot("signal_var", p, 1)) if kernel is None else kernel.slots
+    )
     if name == "vague":
         count = sum(slot.count for slot in slots) + noise + 2 * warped
         return Normal((0.0,) * count, (3.0,) * count)

@@ -211,7 +211,7 @@ def check(text: str) -> None:
 def kernel(text: str, inputs: Inputs) -> Kernel:
     """The kernel of an expression over certain columns."""
     groups, told = inputs.groups, parsed(text)
-    numbers = set(numeric(inputs))
+    numbers = set(inputs.numeric)
     cyclic = list(dict.fromkeys(groups[j] for j in range(inputs.d) if j in numbers))
     cycles = tuple(cyclic.index(groups[j]) if j in numbers else -1 for j in range(inputs.d))
     p, at = max(groups) + 1, 0
@@ -238,14 +238,6 @@ def kernel(text: str, inputs: Inputs) -> Kernel:
         assert signal_var is not None
         terms.append(Term(tuple(factors), signal_var))
     return Kernel(" + ".join("*".join(term) for term in told), tuple(terms), groups, cycles, at)
-
-
-def numeric(inputs: Inputs) -> tuple[int, ...]:
-    """Columns that have more than two values; these can be periodic, or warped."""
-    columns = enumerate(inputs.columns)
-    return tuple(
-        i for i, c in columns if c.kind == "real" or (c.kind == "ordinal" and c.levels > 2)
-    )
 
 
 def log_of(name: str, squared: Tensor, alpha: Tensor | None) -> Tensor:

@@ -172,8 +172,8 @@ class Covariances:
         if seen.squared is not None:
             alpha = _alpha(factor, self.x)
             by_square = pull * kernels.slope_of(factor.name, seen.squared, alpha)
-            factor.lengthscale.of(gradient)[:] = -2.0 * weight * _weighed_back(
-                by_square, rows.squares
+            factor.lengthscale.of(gradient)[:] = (
+                -2.0 * weight * _weighed_back(by_square, rows.squares)
             )
             if alpha is not None and factor.more is not None:
                 z = seen.squared / (2.0 * alpha)

@@ -52,7 +52,7 @@ def made(
         X[2, 0] += 1e-7
     y = torch.randn(n, generator=generator, **F64)
     noise = torch.rand(n, generator=generator, **F64) + 1e-3 if known else None
-    warped = kernels.numeric(inputs) if warp else ()
+    warped = inputs.numeric if warp else ()
     kernel = kernels.kernel(text, inputs)
     return Data(X, y, inputs.groups, matern=False, noise=noise, kernel=kernel, warped=warped)
 
