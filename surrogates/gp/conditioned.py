@@ -1,4 +1,4 @@
-"""Log marginal likelihoods of many covariance matrices, and their derivatives in each entry, in torch.
+"""Log marginal likelihoods of many covariance matrices, and their derivatives in each entry.
 
 Rasmussen & Williams (2006), "Gaussian Processes for Machine Learning": equations 2.30 and 5.9. The
 mean is a constant ~ N(0, 1) that is integrated out: it adds 1 to every covariance.

@@ -49,7 +49,7 @@ _GREATEST_LOG = 600.0
 
 @runtime_checkable
 class Prior(Protocol):
-    """A density of (log l_1, ..., log l_p, log signal_var[, log noise_var]), or of other kernels'."""
+    """A density of (log l_1, ..., log l_p, log signal_var[, log noise_var])."""
 
     def value_and_grad(
         self, x: Float[Tensor, "chains dim"]

@@ -15,9 +15,9 @@ it. `co2` and `airline` are those of Lalchand & Rasmussen (2020), "Approximate I
 Bayesian Gaussian Process Regression".
 
 Logarithms of the hyperparameters follow each other term by term: for each elementary kernel its
-length-scales, then its alpha or its periods; then the signal variance. So `matern52` and `rbf` alone
-have the order of `surrogates/gp/hyperposterior.py`, where they are faster. The derivatives by hand
-are in `surrogates/gp/pairs.py`.
+length-scales, then its alpha or its periods; then the signal variance. So `matern52` and `rbf`
+alone have the order of `surrogates/gp/hyperposterior.py`, where they are faster. The derivatives by
+hand are in `surrogates/gp/pairs.py`.
 """
 
 import dataclasses
@@ -142,7 +142,8 @@ class Kernel:
 
         Args:
             x: (S, dim) logarithms of hyperparameters.
-            a, b: (..., S or 1, q, d) and (..., S or 1, n, d) columns.
+            a: (..., S or 1, q, d) columns.
+            b: (..., S or 1, n, d) columns.
         """
         groups = list(self.groups)
         total: Tensor | None = None

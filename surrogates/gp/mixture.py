@@ -182,7 +182,7 @@ class MixtureGP(Model):
         uniform = uniforms((1,), generator, self.draws)
         at = min(int(uniform * len(self.draws)), len(self.draws) - 1)
         lengthscale, signal_var = self.lengthscale[at], self.signal_var[at]
-        X, y, noise = self.inputs[0], self.y[min(at, len(self.y) - 1)], self.noise[at]
+        y, noise = self.y[min(at, len(self.y) - 1)], self.noise[at]
         data, draw = self.data, self.draws[at : at + 1]
         own = data.kernel
 
@@ -194,7 +194,7 @@ class MixtureGP(Model):
                 return own.between(draw, a, b)[0]
             return signal_var * _g(_distances(a / lengthscale, b / lengthscale), data.matern)
 
-        X = bent(X)
+        X = bent(self.inputs[0])
         factor = self._factorise(kernel(X, X) + torch.diag(noise))
         ones = torch.ones_like(y)
         solved = torch.cholesky_solve(torch.stack([y, ones], dim=1), factor)

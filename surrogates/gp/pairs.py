@@ -1,7 +1,7 @@
 """Kernels of all pairs of rows at many hyperparameters, and their derivatives by hand.
 
-Reverse mode: `Covariances.pulled` takes what a scalar's derivative in every covariance is to what it
-is in every hyperparameter, and in the columns where these are warped. No paper: the chain rule.
+Reverse mode: `Covariances.pulled` takes what a scalar's derivative in every covariance is to what
+it is in every hyperparameter, and in the columns where these are warped. No paper: the chain rule.
 
 A pair of rows counts once: m = n (n - 1) / 2 pairs, and n variances.
 """
