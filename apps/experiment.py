@@ -15,6 +15,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from apps import regression
 from apps.experiment_driver import Driver
 from apps.experiment_file import Plan, parse_plan, read_plan, slug
 from apps.experiment_plan import check_plan
@@ -47,7 +48,7 @@ def experiment(
 
     Args:
         file: the TOML file.
-        store: URL or path.
+        store: URL or path; not read by an experiment of regression, which keeps its fits in `out`.
         engine: `local`.
         workers: runs at once; 0 for as many as the CPU cores allow.
         out: folder of the results; None for what the file says, else `results/NAME`.
@@ -62,6 +63,8 @@ def experiment(
     """
     if engine not in ENGINES:
         raise UsageError(unknown("engine", engine, ENGINES))
+    if regression.is_regression(file):
+        return regression.experiment(file, workers=workers, out=out, command=command)
     if not 0 <= workers <= LARGEST["parallel"]:
         raise UsageError(f"expected --workers 0 to {LARGEST['parallel']}, got {workers}")
     plan = check_plan(read_plan(file))

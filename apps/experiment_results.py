@@ -1,10 +1,11 @@
 """What an experiment has found: its runs read at each budget, then tables, ranks and tests.
 
 A run is read at each budget. bo: the simple regret after so many finished trials where the optimum
-is known, else the best value, in the goal's units; a run that ended early because its pool was used
-up keeps its last value. bandit: the run's score (minus the cumulative regret, else the mean reward)
-at the last record that is not beyond the budget. rl: at the largest budget the score of the kept
-weights, at smaller ones the greedy evaluation by which they were kept.
+is known, else the best value, in the goal's units, without the noise that the problem's option
+added; a run that ended early because its pool was used up keeps its last value. bandit: the run's
+score (minus the cumulative regret, else the mean reward) at the last record that is not beyond the
+budget. rl: at the largest budget the score of the kept weights, at smaller ones the greedy
+evaluation by which they were kept.
 
 A run that failed before a budget has no value there. It counts as worse than every value in ranks
 and tests, and is left out of the quartiles.
@@ -149,7 +150,7 @@ def _read_bo(plan: Plan, store: Store, row: RunRow) -> _Read:
     nothing = (None,) * len(plan.budgets)
     if goals is None:
         return nothing, nothing, ([], []), None
-    trials = [trial for trial in trials if trial.counted]
+    trials = [_without_noise(trial, goals.measure.name) for trial in trials if trial.counted]
     best = metrics.best_so_far(trials, goals)
     known = row.optimum is not None
     curve = [metrics.simple_regret(v, row.optimum, goals) if known else v for v in best]
@@ -170,6 +171,14 @@ def _read_bo(plan: Plan, store: Store, row: RunRow) -> _Read:
         ([step for step, _ in shown], [value for _, value in shown]),
         measure,
     )
+
+
+def _without_noise(trial: Trial, goal: str) -> Trial:
+    """With the goal's value as it was before the problem's option `noise` was added."""
+    exact = trial.values.get(f"{goal}_noiseless")
+    if exact is None:
+        return trial
+    return dataclasses.replace(trial, values={**trial.values, goal: exact})
 
 
 def _mean_ask(trials: Sequence[Trial], budget: int) -> float | None:

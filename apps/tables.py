@@ -155,6 +155,9 @@ def show_recipe(told: Mapping[str, Any]) -> None:
 
 def show_experiment(told: Mapping[str, Any]) -> None:
     """Medians per problem, ranks per budget, what did not finish, and where the files are."""
+    if told.get("kind") == "regression":
+        _show_regression(told)
+        return
     rows = [
         {
             "problem": _short(row["problem"]),
@@ -189,6 +192,31 @@ def show_experiment(told: Mapping[str, Any]) -> None:
     )
     if told["files"]:
         console.print(escape(f"results: {told['out']}/RESULTS.md"), soft_wrap=True)
+
+
+def _show_regression(told: Mapping[str, Any]) -> None:
+    """Scores per set and method, what failed, and where the files are."""
+    rows = [
+        {
+            "set": row["problem"],
+            "method": row["method"],
+            "splits": number(row["splits"]),
+            "RMSE": number(row["rmse"]),
+            "log-likelihood": number(row["loglik"]),
+            "coverage": number(row["coverage95"], 3),
+            "s": number(row["seconds"], 2),
+        }
+        for row in told["table"]
+    ]
+    _draw(rows, drop=("s", "coverage"), title=told["experiment"])
+    console = _console()
+    for failure in told["errors"]:
+        console.print(escape(f"{failure['run']} failed: {failure['error']}"), soft_wrap=True)
+    done = sum(row["splits"] for row in told["table"])
+    console.print(
+        f"{done} of {told['runs']} fits finished, {told['failed']} failed", soft_wrap=True
+    )
+    console.print(escape(f"results: {told['out']}/RESULTS.md"), soft_wrap=True)
 
 
 def show_submitted(submitted: Mapping[str, Any]) -> None:

@@ -14,6 +14,13 @@ SURROGATES: tuple[tuple[str, str, str, str, str], ...] = (
         "Gaussian process, hyperparameters by maximum a posteriori, dimension-scaled priors",
     ),
     (
+        "gp-mode",
+        "surrogates.gp.mode:fit",
+        "surrogate",
+        _MIXTURE,
+        "Gaussian process, hyperparameters at the mode of their posterior or likelihood (ML-II)",
+    ),
+    (
         "gp-hmc",
         "surrogates.gp.hmc:fit",
         "surrogate",

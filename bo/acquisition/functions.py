@@ -5,7 +5,8 @@
   Carlo form, which conditions on them. On the CPU in closed form, of `gp-map` by
   `bo/acquisition/fused.py` and of many draws of hyperparameters by `fused_mixture.py` beside it.
 - `lognei`: log noisy expected improvement, which also integrates over the incumbent's value.
-- `ucb`: upper confidence bound, mean + sqrt(beta) std, Srinivas et al. (2010).
+- `ucb`: upper confidence bound, mean + sqrt(beta) std, Srinivas et al. (2010), "Gaussian Process
+  Optimization in the Bandit Setting".
 - `ts`: Thompson sampling, a function drawn from the posterior (`bo/acquisition/thompson.py`), of
   surrogates with the capability `paths`.
 - `ehvi`: for several goals, log noisy expected hypervolume improvement, Daulton et al. (2021),
@@ -103,6 +104,7 @@ def acquisition(
     reference: Sequence[float] | None = None,
     seed: int,
     margin: float = 0.0,
+    beta: float = BETA,
 ) -> AcquisitionFunction:
     """The acquisition function of one more point.
 
@@ -115,6 +117,7 @@ def acquisition(
         seed: of the Monte Carlo base samples.
         margin: of `logei`: how far above the best mean improvement begins, in the units of the
             outcomes.
+        beta: of `ucb`.
 
     Raises:
         UsageError: `ehvi` for one goal, or another one for several.
@@ -148,7 +151,7 @@ def acquisition(
     if name == "ts":
         return ThompsonSample(model, limits, observed, seed=seed)
     if limits:
-        return _limited(name, models, observed, pending, seed, margin)
+        return _limited(name, models, observed, pending, seed, margin, beta)
     sampler = SobolQMCNormalSampler(torch.Size([SAMPLES]), seed=seed)
     if name == "lognei":
         # Pruned here: left to BoTorch, it would draw from torch's global generator.
@@ -158,9 +161,9 @@ def acquisition(
             model, kept, sampler=sampler, X_pending=pending, prune_baseline=False
         )
     if name == "ucb" and pending is None:
-        return UpperConfidenceBound(model, beta=BETA)
+        return UpperConfidenceBound(model, beta=beta)
     if name == "ucb":
-        return qUpperConfidenceBound(model, beta=BETA, sampler=sampler, X_pending=pending)
+        return qUpperConfidenceBound(model, beta=beta, sampler=sampler, X_pending=pending)
     best = _means([model], observed).max() + margin
     if pending is None:
         return LogExpectedImprovement(model, best_f=best)
@@ -174,6 +177,7 @@ def _limited(
     pending: Tensor | None,
     seed: int,
     margin: float,
+    beta: float,
 ) -> AcquisitionFunction:
     """One goal with limits, for models that have no closed form."""
     joined, constraints = models.joined, models.constraints
@@ -187,7 +191,7 @@ def _limited(
             lambda samples, X=None: samples[..., 0], constraints, infeasible_cost=-worst
         )
         return qUpperConfidenceBound(
-            joined, beta=BETA, sampler=sampler, objective=weighed, X_pending=pending
+            joined, beta=beta, sampler=sampler, objective=weighed, X_pending=pending
         )
     if name == "lognei":
         return qLogNoisyExpectedImprovement(

@@ -59,6 +59,12 @@ class Options:
     """Choices of the loop around the surrogate."""
 
     acquisition: str = option(default="logei", help="acquisition function", choices=NAMES)
+    beta: float = option(
+        default=4.0,
+        help="of ucb: mean + sqrt(beta) std; 0: grows with the outcomes, as in its paper",
+        low=0.0,
+        high=1e6,
+    )
     initial: int = option(
         default=0,
         help="points of the initial design; 0: 3, as few as a model can do with",
@@ -339,6 +345,7 @@ class ModelBased:
             X,
             self._columns(waiting) if waiting else None,
             reference=self._reference(trials),
+            beta=self.options.beta or growing_beta(len(X), len(self.space.free)),
             seed=int(torch.randint(2**31, (1,), generator=generator)),
             margin=self._margin(trials, outcomes[:, 0].numpy(force=True), points),
         )
@@ -412,6 +419,11 @@ def _evidence(log_posterior: float, y: Array, told: Array, scale: Power | None) 
         unit *= scale.unit
         slopes = scale.log_slopes(y)
     return log_posterior + slopes - len(y) * math.log(max(unit, 1e-300))
+
+
+def growing_beta(t: int, d: int) -> float:
+    """2 log(d t^2 pi^2 / (6 delta)) with delta = 0.01 (Srinivas et al. 2010, theorem 1)."""
+    return 2.0 * math.log(d * t**2 * math.pi**2 / 0.06)
 
 
 def _squares(sems: Sequence[float | None]) -> Array | None:

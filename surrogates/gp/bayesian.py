@@ -78,13 +78,7 @@ class Problem:
             kernel=None if plain else kernels.kernel(options.kernel, inputs),
             warped=warped,
         )
-        self.prior = hyperpriors.named(
-            options.prior,
-            self.data.p,
-            noise=train_Yvar is None,
-            kernel=self.data.kernel,
-            warped=len(warped),
-        )
+        self.prior = _prior(options.prior, self.data)
         # In double precision whatever the data are: a factorisation in float32 soon fails.
         self.exact = dataclasses.replace(
             self.data,
@@ -95,12 +89,14 @@ class Problem:
         self.density = Hyperposterior(self.exact, self.prior)
         self.options = options
 
-    def searches(self, warm_start: State | None = None) -> Tensor:
+    def searches(self, warm_start: State | None = None, count: int = _SEARCHES) -> Tensor:
         """(n, dim) where to look for modes: draws of the prior; the `mode` of an earlier fit.
 
         Of a kernel that is a sum of products: common values too, each with periods of its own.
         """
-        first = self.prior.sample(_SEARCHES, self.generator, self.exact.X).clamp(-5.0, 5.0)
+        flat = self.options.prior == hyperpriors.FLAT
+        prior = _prior("moderate", self.data) if flat else self.prior
+        first = prior.sample(count, self.generator, self.exact.X).clamp(-5.0, 5.0)
         if self.exact.kernel is not None:
             first = torch.cat([first, self._common(self.exact.kernel)])
         told = self.carried(warm_start).get("mode", [])
@@ -186,6 +182,12 @@ class Problem:
         if self.data.noise is None:
             model.diagnostics["noise_var"] = float(model.noise_var.mean())
         return model
+
+
+def _prior(name: str, data: Data) -> hyperpriors.Prior:
+    return hyperpriors.named(
+        name, data.p, noise=data.noise is None, kernel=data.kernel, warped=len(data.warped)
+    )
 
 
 def systematic(share: Tensor, n: int, generator: Generator) -> Tensor:

@@ -11,15 +11,20 @@
   whose error falls exponentially in the step for an integrand that is analytic and dies away.
 - `vague`: N(0, 3) of every logarithm, of Lalchand & Rasmussen (2020), "Approximate Inference for
   Fully Bayesian Gaussian Process Regression"; the 3 is taken for the standard deviation.
+- `gamma`: l_j ~ Gamma(3, 6), signal_var ~ Gamma(2, 0.15), noise_var ~ Gamma(1.1, 0.05), densities
+  of the numbers themselves, of De Ath, Everson & Fieldsend (2021), "How Bayesian Should Bayesian
+  Optimisation Be?", and of BoTorch until 2024.
+- `flat`: N(0, 30) of every logarithm, as good as no prior, so that the mode of maximum likelihood
+  stays finite. For `gp-mode`; there is nothing to sample where the likelihood is flat too.
 
-The signal variance is Gamma(2, 0.15) with the two after the first, as in BoTorch's fully Bayesian
-models.
+The signal variance is Gamma(2, 0.15) with `dimension-scaled` and `saas` too, as in BoTorch's fully
+Bayesian models.
 
 Of a kernel that is a sum of products (`surrogates/gp/kernels.py`) every elementary kernel has
 length-scales of such a prior, its own, and every term such a signal variance. No paper says what
 else it needs: log period ~ N(log 0.2, 2.25), 95 % from 1/100 to 4 widths of the unit cube, and log
 alpha ~ N(0, 1). Where columns are warped, log a and log b ~ N(0, 0.75), as in BoTorch's fully
-Bayesian models: half of them bend either way. `vague` is N(0, 3) of all of these too.
+Bayesian models: half of them bend either way. `vague` and `flat` are those of all of these too.
 """
 
 import dataclasses
@@ -42,7 +47,8 @@ from surrogates.inference.contract import normals, uniforms
 
 Array = NDArray[np.float64]
 
-NAMES = ("moderate", "dimension-scaled", "saas", "vague")
+NAMES = ("moderate", "dimension-scaled", "saas", "vague", "gamma")
+FLAT = "flat"
 _TAU_SCALE = 0.1
 _GREATEST_LOG = 600.0
 
@@ -68,32 +74,32 @@ def named(
     """A prior for p length-scales, a signal variance, and a noise variance where that is unknown.
 
     Args:
-        name: one of `NAMES`.
+        name: one of `NAMES`, or `FLAT`.
         p: number of length-scales.
         noise: whether the noise is unknown.
         kernel: whose hyperparameters stand in place of length-scales and signal variance.
         warped: columns whose log a and log b follow.
 
     Raises:
-        UsageError: another name than those of `NAMES`.
+        UsageError: another name.
     """
-    if name not in NAMES:
-        raise UsageError(f"prior expected one of {', '.join(NAMES)}, got {name}")
+    if name not in (*NAMES, FLAT):
+        raise UsageError(f"prior expected one of {', '.join((*NAMES, FLAT))}, got {name}")
     slots = (
         (Slot("lengthscale", 0, p), Slot("signal_var", p, 1)) if kernel is None else kernel.slots
     )
-    if name == "vague":
+    if name in ("vague", FLAT):
         count = sum(slot.count for slot in slots) + noise + 2 * warped
-        return Normal((0.0,) * count, (3.0,) * count)
+        return Normal((0.0,) * count, (3.0 if name == "vague" else 30.0,) * count)
     parts = [_part(name, slot) for slot in slots]
-    parts += [Gamma(0.9, 10.0) if name == "saas" else Normal((-4.0,), (1.0,))] * noise
+    parts += [_NOISE.get(name, Normal((-4.0,), (1.0,)))] * noise
     if warped:
         parts.append(Normal((0.0,) * 2 * warped, (math.sqrt(PRIOR_VAR),) * 2 * warped))
     return Independent(tuple(parts))
 
 
 def _part(name: str, slot: Slot) -> "Normal | Gamma | Saas":
-    """The prior of some hyperparameters, but for `vague`."""
+    """The prior of some hyperparameters, but for those of one normal for all."""
     count = slot.count
     if slot.kind == "period":
         return Normal((math.log(0.2),) * count, (1.5,) * count)
@@ -101,6 +107,8 @@ def _part(name: str, slot: Slot) -> "Normal | Gamma | Saas":
         return Normal((0.0,) * count, (1.0,) * count)
     if slot.kind == "signal_var":
         return Normal((0.0,), (1.0,)) if name == "moderate" else Gamma(2.0, 0.15)
+    if name == "gamma":
+        return Gamma(3.0, 6.0, count)
     if name == "saas":
         return Saas(count)
     if name == "moderate":
@@ -157,23 +165,22 @@ class Normal:
 
 @dataclasses.dataclass(frozen=True)
 class Gamma:
-    """The logarithm of one number with a gamma distribution, of shape a and rate b."""
+    """Logarithms of independent numbers with a gamma distribution, of shape a and rate b."""
 
     shape: float
     rate: float
-
-    dim = 1
+    dim: int = 1
 
     def value_and_grad(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """See `Prior`."""
         a, b = self.shape, self.rate
         risen = b * x.exp()
         value = a * (x + math.log(b)) - risen - math.lgamma(a)
-        return value.squeeze(1), a - risen
+        return value.sum(dim=1), a - risen
 
     def sample(self, n: int, generator: Generator, like: Tensor) -> Tensor:
         """See `Prior`."""
-        uniform = uniforms((n, 1), generator, like).double().cpu().numpy()
+        uniform = uniforms((n, self.dim), generator, like).double().cpu().numpy()
         drawn = np.log(np.maximum(gammaincinv(self.shape, uniform), 1e-300) / self.rate)
         return torch.as_tensor(drawn).to(like)
 
@@ -270,3 +277,6 @@ def _shrinkage(x: Array, nodes: Array, log_nodes: Array) -> tuple[Array, Array]:
         for j in range(p):
             gradients[c, j] = 2.0 * np.dot(tanh[j], share) / total
     return values, gradients
+
+
+_NOISE = {"saas": Gamma(0.9, 10.0), "gamma": Gamma(1.1, 0.05)}

@@ -18,6 +18,7 @@ from apps.experiment_worker import design, enqueue_design
 from apps.spec import RunSpec
 from apps.store import Store
 from apps.summary import find_object
+from bo.methods import make_problem
 from surrogates.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -450,3 +451,19 @@ def test_a_design_is_put_in_once_and_completed(tmp_path):
     late.ask()
     with pytest.raises(UsageError, match="began otherwise"):
         enqueue_design(late, 5, spec)
+
+
+def test_noise_that_was_added_does_not_count(wald):
+    (wald.folder / "noise.toml").write_text(
+        'problems = [{ name = "branin", options = { noise = 90.0 }, label = "noisy" }]\n'
+        'methods = ["sobol"]\nseeds = 1\nbudgets = [5, 12]\n'
+    )
+    table = wald.json("experiment", "noise.toml")["table"]
+    store = Store.open(str(wald.folder / "wald.db"), create=False)
+    _, trials = store.trials(str(store.runs()[0].study))
+    branin = make_problem("branin", {})
+    exact = [branin.evaluate(trial.parameters, seed=0) for trial in trials]
+    assert exact != [trial.values["value"] for trial in trials]
+    for row in table:
+        regret = min(exact[: row["budget"]]) - branin.optimum
+        assert row["median"] == pytest.approx(regret, rel=1e-9)

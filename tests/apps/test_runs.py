@@ -6,6 +6,7 @@ import json
 import random
 import signal
 import sqlite3
+import statistics
 import time
 
 import pytest
@@ -36,6 +37,19 @@ RUNS = {
     "bo": "run bo --problem branin --method gp-map --budget 14 --seed 3",
     "bandit": "run bandit --problem digits --method ts-linear --budget 6000 --seed 3",
     "rl": "run rl --problem cartpole --method dqn --budget 5000 --seed 3",
+}
+FULLY_BAYESIAN = {
+    name: f"run bo --problem branin --method {name} --budget 14 --seed 3"
+    for name in (
+        "gp-hmc",
+        "gp-nuts",
+        "gp-smc",
+        "gp-laplace",
+        "gp-vi-meanfield",
+        "gp-vi-fullrank",
+        "gp-vi-flow",
+        "gp-vi-bures",
+    )
 }
 
 
@@ -70,8 +84,23 @@ def test_twenty_kills(wald, kind):
         kill_and_resume(wald, kind, whole, kills=1, store=f"s{repetition}.db")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("method", FULLY_BAYESIAN)
+def test_kill_and_resume_of_draws_that_are_carried(wald, method):
+    whole = wald.json(*FULLY_BAYESIAN[method].split(), "--store", "whole.db")
+    kill_and_resume(wald, method, whole, kills=3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", FULLY_BAYESIAN)
+def test_fully_bayesian_methods_find_the_valley_of_branin(wald, method):
+    asked = f"run bo --problem branin --method {method} --budget 20 --seed"
+    runs = [wald.json(*asked.split(), seed) for seed in range(3)]
+    assert statistics.median(run["regret"] for run in runs) < 0.5
+
+
 def kill_and_resume(wald, kind, whole, *, kills, store="wald.db"):
-    process = wald.start(*RUNS[kind].split(), "--store", store)
+    process = wald.start(*(RUNS | FULLY_BAYESIAN)[kind].split(), "--store", store)
     for _ in range(kills):
         wait_for_run(wald, process, store)
         time.sleep(random.uniform(0, 1.2 * whole["seconds"]))

@@ -1,12 +1,14 @@
 """Acquisition functions: the same seed gives the same function, whatever torch's own state."""
 
 import copy
+import math
 from typing import Any
 
 import pytest
 import torch
 
 from bo.acquisition.functions import NAMES, Models, acquisition
+from bo.strategies.model_based import growing_beta
 from surrogates.gp import map as gp_map
 from surrogates.inputs import Column, Inputs
 
@@ -79,3 +81,20 @@ def test_it_is_the_same_function_on_cuda(fitted, name, pending, limited):
         with torch.no_grad():
             found.append(made(where.to(device)).cpu())
     assert torch.allclose(*found, rtol=1e-5, atol=1e-7)
+
+
+def test_the_beta_of_ucb():
+    """Mean + sqrt(beta) std, of a beta that is given."""
+    X = torch.linspace(0, 1, 6, dtype=torch.float64, device="cpu").unsqueeze(1)
+    model = gp_map.fit(X, torch.sin(5 * X), inputs=Inputs.reals(1), options=gp_map.Options())
+    at = torch.tensor([[[0.37]]], dtype=torch.float64, device="cpu")
+    told = model.posterior(at)
+    for beta in (0.25, 9.0):
+        made = acquisition("ucb", Models([model]), X, None, seed=0, beta=beta)
+        wanted = told.mean + math.sqrt(beta) * told.variance.sqrt()
+        torch.testing.assert_close(made(at), wanted.flatten())
+
+
+def test_the_growing_beta_is_that_of_the_paper():
+    # d = 2, t = 10, delta = 0.01: 2 log(2 * 100 * pi^2 / 0.06)
+    assert growing_beta(10, 2) == pytest.approx(20.80238, abs=1e-5)
