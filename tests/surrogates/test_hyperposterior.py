@@ -167,4 +167,4 @@ def test_draws_of_a_prior_have_its_density(name: str) -> None:
 
 def test_an_unknown_prior_is_refused() -> None:
     with pytest.raises(UsageError, match="expected one of moderate, dimension-scaled, saas"):
-        hyperpriors.named("flat", 2, noise=True)
+        hyperpriors.named("uniform", 2, noise=True)
