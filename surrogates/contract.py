@@ -101,7 +101,7 @@ def check_data(
     if outputs is not None and train_Y.shape[1] != outputs:
         raise CapabilityError(
             f"expected {outputs} outcome, got {train_Y.shape[1]}; fit one model per outcome "
-            "and join them with botorch.models.ModelListGP"
+            "and join them with botorch.models.model.ModelList"
         )
     for name, values in (("train_X", train_X), ("train_Y", train_Y), ("train_Yvar", train_Yvar)):
         if values is None:

@@ -56,3 +56,11 @@ class Inputs:
     def discrete(self) -> tuple[int, ...]:
         """Indices of the columns that are not real."""
         return tuple(i for i, column in enumerate(self.columns) if column.kind != "real")
+
+    @property
+    def numeric(self) -> tuple[int, ...]:
+        """Indices of the columns with more than two values: real, or ordinal of more levels."""
+        columns = enumerate(self.columns)
+        return tuple(
+            i for i, c in columns if c.kind == "real" or (c.kind == "ordinal" and c.levels > 2)
+        )

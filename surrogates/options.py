@@ -14,7 +14,7 @@ type or of an unknown name raise `UsageError`.
 import dataclasses
 import difflib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, dataclass_transform
 
 from surrogates.errors import UsageError
@@ -30,6 +30,7 @@ def option(
     low: float | None = None,
     high: float | None = None,
     choices: Sequence[str] | None = None,
+    check: Callable[[Any], object] | None = None,
 ) -> Any:
     """A field of an `@options` class.
 
@@ -39,8 +40,9 @@ def option(
         low: the least allowed number, inclusive.
         high: the greatest allowed number, inclusive.
         choices: the allowed texts.
+        check: raises `UsageError` of a value that is not allowed.
     """
-    metadata = {"help": help, "low": low, "high": high, "choices": choices}
+    metadata = {"help": help, "low": low, "high": high, "choices": choices, "check": check}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -51,6 +53,8 @@ def options(cls: type[_Class]) -> type[_Class]:
     def check_all(self: Any) -> None:
         for field in dataclasses.fields(self):
             value = check(getattr(self, field.name), _row(field))
+            if field.metadata.get("check") is not None:
+                field.metadata["check"](value)
             object.__setattr__(self, field.name, value)
 
     cls.__post_init__ = check_all  # pyright: ignore[reportAttributeAccessIssue]

@@ -68,9 +68,7 @@ class GPPath(torch.nn.Module):
         self.phases = (2 * math.pi * turns).to(X)
         self.weights = (2 * signal_var / features).sqrt() * normals(features)
         missed = y - self._prior(X) - noise_var.sqrt() * normals(n)
-        covariance = kernel(X, X) + torch.diag(noise_var + _JITTER * signal_var)
-        factor = torch.linalg.cholesky(covariance)
-        self.correction = torch.cholesky_solve(missed[:, None], factor)
+        self.correction = _correction(missed, kernel(X, X), noise_var, signal_var)
 
     def _prior(self, X: Tensor) -> Tensor:
         return torch.cos(X @ self.frequencies.T + self.phases) @ self.weights
@@ -78,3 +76,46 @@ class GPPath(torch.nn.Module):
     def forward(self, X: Float[Tensor, "b d"]) -> Float[Tensor, " b"]:
         """Values at (b, d) columns, differentiable in them."""
         return self._prior(X) + (self.kernel(X, self.X) @ self.correction)[:, 0]
+
+
+class CorrectedPath(torch.nn.Module):
+    """As `GPPath`, from any draw of the prior.
+
+    Args:
+        X: (n, d) observed points.
+        y: (n,) their outcomes.
+        kernel: (a, d), (b, d) to (a, b) covariances.
+        prior: a function drawn from the prior, from (b, d) to (b,).
+        signal_var: of the kernel.
+        noise_var: (n,) of the outcomes.
+        generator: of the noise.
+    """
+
+    def __init__(
+        self,
+        X: Float[Tensor, "n d"],
+        y: Float[Tensor, " n"],
+        kernel: Callable[[Tensor, Tensor], Tensor],
+        prior: Callable[[Tensor], Tensor],
+        *,
+        signal_var: Float[Tensor, ""],
+        noise_var: Float[Tensor, " n"],
+        generator: Generator,
+    ) -> None:
+        super().__init__()
+        self.X, self.kernel, self.prior = X, kernel, prior
+        normal = torch.randn(
+            len(y), generator=generator, dtype=torch.float64, device=generator.device
+        )
+        missed = y - prior(X) - noise_var.sqrt() * normal.to(X)
+        self.correction = _correction(missed, kernel(X, X), noise_var, signal_var)
+
+    def forward(self, X: Float[Tensor, "b d"]) -> Float[Tensor, " b"]:
+        """Values at (b, d) columns, differentiable in them."""
+        return self.prior(X) + (self.kernel(X, self.X) @ self.correction)[:, 0]
+
+
+def _correction(missed: Tensor, k: Tensor, noise_var: Tensor, signal_var: Tensor) -> Tensor:
+    """(n, 1) weights of the kernel at the observed points, of what a draw of the prior missed."""
+    factor = torch.linalg.cholesky(k + torch.diag(noise_var + _JITTER * signal_var))
+    return torch.cholesky_solve(missed[:, None], factor)

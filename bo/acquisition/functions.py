@@ -138,7 +138,13 @@ def acquisition(
         return _hypervolume(models, observed, pending, reference, seed)
     if name == "logei" and closed:
         return FusedLogEI(fused[0], pending, limits=fused[1:], seed=seed, margin=margin)
-    mixed = [each for each in held if isinstance(each, MixtureGP) and observed.device.type == "cpu"]
+    mixed = [
+        each
+        for each in held
+        if isinstance(each, MixtureGP)
+        and each.data.kernel is None  # the two that are compiled there
+        and observed.device.type == "cpu"
+    ]
     draws = {each.num_mcmc_samples for each in mixed}
     if name == "logei" and len(mixed) == len(held) and len(draws) == 1:
         return FusedMixtureLogEI(mixed[0], pending, limits=mixed[1:], seed=seed, margin=margin)

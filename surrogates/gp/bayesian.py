@@ -4,6 +4,8 @@ A surrogate of this kind is one file beside this one: its engine's options, and 
 the engine draw from the density that `Problem` makes and hands the draws to `Problem.model`.
 """
 
+import dataclasses
+import math
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -12,9 +14,10 @@ import torch
 from torch import Generator, Tensor
 
 from surrogates.contract import State, check_data
-from surrogates.gp import hyperpriors
+from surrogates.gp import hyperpriors, kernels
 from surrogates.gp.hyperposterior import Data, Hyperposterior
 from surrogates.gp.mixture import MixtureGP
+from surrogates.gp.periods import peaks
 from surrogates.inference import hmc, laplace
 from surrogates.inference.contract import Draws, uniforms
 from surrogates.inputs import Inputs
@@ -22,21 +25,21 @@ from surrogates.options import option, options
 
 _SEARCHES = 4
 _INFLATED = 1.5
+_PERIODS = 4
 
 
 @options
 class Options:
     """The model; and how many draws it keeps."""
 
-    kernel: str = option(
-        default="matern52", help="covariance function", choices=("matern52", "rbf")
-    )
+    kernel: str = option(default="matern52", help=kernels.HELP, check=kernels.check)
     prior: str = option(
         default="moderate", help="of the hyperparameters", choices=hyperpriors.NAMES
     )
     kept: int = option(
         default=64, help="draws that predict, spread evenly over all", low=1, high=100_000
     )
+    warp: bool = option(default=False, help="draw a warp of each parameter that is no choice, too")
 
 
 class Problem:
@@ -64,37 +67,76 @@ class Problem:
         self.centre = float(y.mean())
         spread = float(y.std()) if len(y) > 1 else 0.0
         self.unit = spread if spread > 1e-12 * (1.0 + abs(self.centre)) else 1.0
+        warped = inputs.numeric if options.warp else ()
+        plain = options.kernel.strip() in kernels.PLAIN and not warped
         self.data = Data(
             X=train_X,
             y=(y - self.centre) / self.unit,
             groups=inputs.groups,
-            matern=options.kernel == "matern52",
+            matern=options.kernel.strip() == "matern52",
             noise=None if train_Yvar is None else train_Yvar[:, 0] / self.unit**2 + 1e-6,
+            kernel=None if plain else kernels.kernel(options.kernel, inputs),
+            warped=warped,
         )
-        noise = train_Yvar is None
-        self.prior = hyperpriors.named(options.prior, self.data.p, noise=noise)
+        self.prior = _prior(options.prior, self.data)
         # In double precision whatever the data are: a factorisation in float32 soon fails.
-        self.exact = Data(
+        self.exact = dataclasses.replace(
+            self.data,
             X=train_X.double(),
             y=self.data.y.double(),
-            groups=self.data.groups,
-            matern=self.data.matern,
             noise=None if self.data.noise is None else self.data.noise.double(),
         )
         self.density = Hyperposterior(self.exact, self.prior)
         self.options = options
 
     def searches(self, warm_start: State | None = None, count: int = _SEARCHES) -> Tensor:
-        """(n, dim) where to look for modes: draws of the prior; the `mode` of an earlier fit."""
-        prior = self.prior
-        if self.options.prior == hyperpriors.FLAT:
-            prior = hyperpriors.named("moderate", self.data.p, noise=self.data.noise is None)
+        """(n, dim) where to look for modes: draws of the prior; the `mode` of an earlier fit.
+
+        Of a kernel that is a sum of products: common values too, each with periods of its own.
+        """
+        flat = self.options.prior == hyperpriors.FLAT
+        prior = _prior("moderate", self.data) if flat else self.prior
         first = prior.sample(count, self.generator, self.exact.X).clamp(-5.0, 5.0)
-        told = (warm_start or {}).get("mode", [])
+        if self.exact.kernel is not None:
+            first = torch.cat([first, self._common(self.exact.kernel)])
+        told = self.carried(warm_start).get("mode", [])
         if len(told) != self.exact.dim:
             return first
         mode = torch.tensor([told], dtype=first.dtype, device=first.device)
         return torch.cat([mode, first])
+
+    def carried(self, warm_start: State | None) -> State:
+        """What an earlier fit left, if that had the same kernel."""
+        told = warm_start or {}
+        return told if told.get("kernel") == self._named else {}
+
+    @property
+    def _named(self) -> str | None:
+        """The kernel, to compare; None of those that a state does not name."""
+        kernel = self.exact.kernel
+        return None if kernel is None else kernel.text + " warped" * bool(self.exact.warped)
+
+    def _common(self, kernel: kernels.Kernel) -> Tensor:
+        """(n, dim) length-scales of 1/2, equal variances, a noise of 1/100, no warp; periods."""
+        data = self.exact
+        start = torch.zeros(1, data.dim, dtype=data.X.dtype, device=data.X.device)
+        for slot in kernel.slots:
+            if slot.kind == "lengthscale":
+                slot.of(start)[:] = -math.log(2.0)
+            elif slot.kind == "signal_var":
+                slot.of(start)[:] = -math.log(len(kernel.terms))
+        if data.noise is None:
+            start[:, data.noise_at] = -math.log(100.0)
+        if not kernel.periods:
+            return start
+        count = max(kernel.cycles) + 1
+        found = [peaks(data.X[:, kernel.cycles.index(c)], data.y, _PERIODS) for c in range(count)]
+        starts = start.repeat(max(len(each) for each in found) or 1, 1)
+        for cycle, told in enumerate(found):
+            for row, period in enumerate(told):
+                for slot in kernel.periods:
+                    starts[row, slot.first + cycle] = math.log(period)
+        return starts
 
     def chains(self, count: int, warm_start: State | None) -> tuple[hmc.State, bool]:
         """Where chains begin; and whether that is where the `chains` of an earlier fit ended.
@@ -103,7 +145,7 @@ class Problem:
         approximation, resampled by importance half the way, so that they stay over-dispersed.
         """
         like, generator = self.exact.X, self.generator
-        told = (warm_start or {}).get("chains")
+        told = self.carried(warm_start).get("chains")
         if told and len(told["factor"]) == self.exact.dim and len(told["x"]) == count:
             return hmc.State.from_json(told, self.density, like), True
         around = laplace.init(self.density, self.searches(), laplace.Options())
@@ -131,7 +173,7 @@ class Problem:
             place = systematic(draws.log_weights.flatten().exp(), kept, self.generator)
         model = MixtureGP(self.data, flat[place], centre=self.centre, unit=self.unit)
         model.eval()
-        model.state = state
+        model.state = state if self._named is None else {**state, "kernel": self._named}
         model.diagnostics = {
             **draws.diagnostics,
             "kept": float(kept),
@@ -140,6 +182,12 @@ class Problem:
         if self.data.noise is None:
             model.diagnostics["noise_var"] = float(model.noise_var.mean())
         return model
+
+
+def _prior(name: str, data: Data) -> hyperpriors.Prior:
+    return hyperpriors.named(
+        name, data.p, noise=data.noise is None, kernel=data.kernel, warped=len(data.warped)
+    )
 
 
 def systematic(share: Tensor, n: int, generator: Generator) -> Tensor:

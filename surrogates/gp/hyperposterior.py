@@ -6,13 +6,16 @@ likelihood) and 5.9 (its gradient).
 Model: y = m + f(x) + e on standardised outcomes. The kernel of f is signal_var g(r), r^2 = sum_j
 (x_j - x'_j)^2 / l_j^2, one length-scale per group of columns, with g the Matern-5/2 function or
 g(r) = exp(-r^2 / 2) (RBF). The constant m ~ N(0, 1) is integrated out: it adds 1 to every
-covariance. The noise has the variance 1e-4 + noise_var, or variances that are known.
+covariance. The noise has the variance 1e-4 + noise_var, or variances that are known. Or f has a
+kernel of `surrogates/gp/kernels.py`, and columns that are warped first (`surrogates/gp/warp.py`).
 
 A point of the density holds the logarithms of the length-scales (p), of signal_var, and of
-noise_var where it is unknown. It is a density of these logarithms.
+noise_var where it is unknown; of another kernel, those that it has in place of the first two; then
+log a and log b of the warped columns. It is a density of these logarithms.
 
 On the CPU everything of a point but its prior is one compiled kernel, which calls LAPACK itself;
-elsewhere, and for other dtypes than float64, the same formulas are batched in torch.
+elsewhere, for other dtypes than float64, and for other kernels, the same formulas are batched in
+torch.
 """
 
 import dataclasses
@@ -23,16 +26,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from surrogates.gp import fused
-from surrogates.gp.fused import JITTERS, LEAST_NOISE_VAR, MEAN_VAR
+from surrogates.gp import fused, warp
+from surrogates.gp.conditioned import MEAN_VAR, conditioned
+from surrogates.gp.fused import LEAST_NOISE_VAR
 from surrogates.gp.hyperpriors import Prior, terms
+from surrogates.gp.kernels import Kernel
+from surrogates.gp.pairs import Covariances, pairs
 from surrogates.inference import contract
 
 __all__ = ["LEAST_NOISE_VAR", "MEAN_VAR", "Data", "Hyperposterior"]
 
 _SQRT5 = math.sqrt(5.0)
-_LOG_2PI = math.log(2 * math.pi)
 _MOST_ON_CUDA, _MOST_ELSEWHERE = 100_000_000, 100_000  # elements of the matrices made at once
+_MOST_COMPOSED = 1_000_000  # of those of a kernel with several parts, and there are more calls
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +51,8 @@ class Data:
         groups: (d,) which length-scale each column has: 0 to p - 1.
         matern: Matern-5/2; else RBF.
         noise: (n,) known variances of the noise in standardised units, or None: one unknown one.
+        kernel: in place of Matern-5/2 or RBF; None is one of these.
+        warped: columns that are warped, where there is a `kernel`.
     """
 
     X: Tensor
@@ -52,6 +60,8 @@ class Data:
     groups: tuple[int, ...]
     matern: bool
     noise: Tensor | None = None
+    kernel: Kernel | None = None
+    warped: tuple[int, ...] = ()
 
     @property
     def p(self) -> int:
@@ -61,7 +71,16 @@ class Data:
     @property
     def dim(self) -> int:
         """Number of hyperparameters."""
-        return self.p + 1 + (self.noise is None)
+        return self.noise_at + (self.noise is None) + 2 * len(self.warped)
+
+    @property
+    def noise_at(self) -> int:
+        """Place of the noise: how many hyperparameters the kernel has."""
+        return self.p + 1 if self.kernel is None else self.kernel.dim
+
+    def warps(self, x: Tensor) -> Tensor:
+        """(..., 2 w) log a and log b of (..., dim) hyperparameters."""
+        return x[..., self.dim - 2 * len(self.warped) :]
 
 
 class Hyperposterior:
@@ -74,14 +93,20 @@ class Hyperposterior:
 
     def __init__(self, data: Data, prior: Prior) -> None:
         self.data, self.prior = data, prior
-        self.fused = data.X.device.type == "cpu" and data.X.dtype == torch.float64
+        plain = data.kernel is None
+        self.fused = plain and data.X.device.type == "cpu" and data.X.dtype == torch.float64
+        self._terms = terms(prior) if self.fused else None
         n = len(data.y)
         upper = torch.triu_indices(n, n, 1, dtype=torch.int64, device=data.X.device)
+        self.upper = upper
+        if data.kernel is not None:
+            self._rows = pairs(data.kernel, data.X.unsqueeze(0), upper)
+            return
         difference = (data.X[upper[0]] - data.X[upper[1]]).square()
         groups = torch.tensor(data.groups, dtype=torch.int64, device=data.X.device)
         squares = torch.zeros(data.p, upper.shape[1], dtype=data.X.dtype, device=data.X.device)
         squares.index_add_(0, groups, difference.T)
-        self.upper, self.squares = upper, squares
+        self.squares = squares
         if self.fused:
             known = torch.empty(0, dtype=torch.float64, device="cpu")
             noise = known if data.noise is None else data.noise
@@ -91,7 +116,6 @@ class Hyperposterior:
                 np.ascontiguousarray(noise.numpy()),
                 data.matern,
             )
-        self._terms = terms(prior) if self.fused else None
 
     def value_and_grad(
         self, x: Float[Tensor, "chains dim"]
@@ -121,9 +145,12 @@ class Hyperposterior:
     def log_likelihood(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Log marginal likelihoods (chains,) and their gradients at (chains, dim) points."""
         if not self.fused:
-            n = len(self.data.y)
-            most = _MOST_ON_CUDA if x.device.type == "cuda" else _MOST_ELSEWHERE
-            told = [self._batched(part) for part in x.split(max(1, most // n**2))]
+            data, n = self.data, len(self.data.y)
+            most = _MOST_ELSEWHERE if data.kernel is None else _MOST_COMPOSED
+            most = _MOST_ON_CUDA if x.device.type == "cuda" else most
+            size = n**2 * (1 if data.kernel is None else data.kernel.size(len(data.warped)))
+            part = self._batched if data.kernel is None else self._composed
+            told = [part(some) for some in x.split(max(1, most // size))]
             return torch.cat([value for value, _ in told]), torch.cat([slope for _, slope in told])
         values, gradients = fused.log_likelihoods(np.ascontiguousarray(x.numpy()), *self._arrays)
         return torch.from_numpy(values), torch.from_numpy(gradients)
@@ -139,36 +166,43 @@ class Hyperposterior:
             noise = (LEAST_NOISE_VAR + told[:, p + 1, None]).expand(-1, n)
         else:
             noise = data.noise.expand(len(x), n)
-        row, column = self.upper
-        matrix = x.new_zeros(len(x), n, n)
-        matrix[:, row, column] = k
-        matrix = matrix + matrix.mT + MEAN_VAR
-        matrix.diagonal(dim1=-2, dim2=-1).add_(signal_var + noise)
-        factor, failed = torch.linalg.cholesky_ex(matrix)
-        for jitter in JITTERS[1:]:
-            if not bool(failed.any()):
-                break
-            more = torch.where(failed.bool()[:, None], jitter * signal_var, 0.0).expand(-1, n)
-            factor, failed = torch.linalg.cholesky_ex(matrix + torch.diag_embed(more))
-        eye = torch.eye(n, dtype=x.dtype, device=x.device)
-        factor = torch.where(failed.bool()[:, None, None], eye, factor)
-        alpha = torch.cholesky_solve(data.y.expand(len(x), n).unsqueeze(-1), factor).squeeze(-1)
-        value = -0.5 * (alpha @ data.y + n * _LOG_2PI) - factor.diagonal(
-            dim1=-2, dim2=-1
-        ).log().sum(dim=-1)
-        inverse = torch.cholesky_inverse(factor)
-        diagonal = alpha.square() - inverse.diagonal(dim1=-2, dim2=-1)
-        noisy = 0.5 * (noise * diagonal).sum(dim=1)
-        constant = 0.5 * MEAN_VAR * (alpha.sum(dim=1).square() - inverse.sum(dim=(1, 2)))
-        pull = alpha[:, row] * alpha[:, column] - inverse[:, row, column]
-        # Of all of K it is 0.5 y'alpha - 0.5 n: what is not of noise or mean is of the signal.
-        # Summed directly, great terms cancel where inputs nearly coincide.
-        signal = 0.5 * (alpha @ data.y - n) - noisy - constant
+        made = conditioned(data.y, self.upper, k, signal_var, noise, signal_var)
+        value, failed, pull = made.value, made.failed, made.pull
+        signal, noisy = made.signal, made.noisy
         parts = [-2.0 * weight * ((pull * slope) @ self.squares.T), signal.unsqueeze(1)]
         if data.noise is None:
             free = told[:, p + 1] / (LEAST_NOISE_VAR + told[:, p + 1])
             parts.append((free * noisy).unsqueeze(1))
-        return torch.where(failed.bool(), -torch.inf, value), torch.cat(parts, dim=1)
+        return torch.where(failed, -torch.inf, value), torch.cat(parts, dim=1)
+
+    def _composed(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """As `_batched`, of a kernel of `surrogates/gp/kernels.py`."""
+        data, n = self.data, len(self.data.y)
+        kernel, rows, at = data.kernel, self._rows, data.noise_at
+        assert kernel is not None
+        if data.warped:
+            bent = warp.bent(data.X, data.warped, data.warps(x))
+            rows = pairs(kernel, bent, self.upper)
+        seen = Covariances(kernel, x[:, :at], rows)
+        if data.noise is None:
+            noise_var = torch.exp(x[:, at, None])
+            noise = (LEAST_NOISE_VAR + noise_var).expand(-1, n)
+        else:
+            noise_var, noise = None, data.noise.expand(len(x), n)
+        scale = kernel.signal_var(x[:, :at]).unsqueeze(1)
+        told = conditioned(data.y, self.upper, seen.k, seen.var, noise, scale)
+        slope, *columns = seen.pulled(told.pull, 0.5 * told.diagonal, data.warped)
+        if len(kernel.terms) == 1:
+            kernel.terms[0].signal_var.of(slope)[:, 0] = told.signal
+        parts = [slope]
+        if noise_var is not None:
+            free = noise_var[:, 0] / (LEAST_NOISE_VAR + noise_var[:, 0])
+            parts.append((free * told.noisy).unsqueeze(1))
+        if data.warped:
+            to_a, to_b = warp.bent_slopes(data.X, data.warped, data.warps(x))
+            pulled = torch.stack(columns, dim=2)
+            parts += [(pulled * to_a).sum(dim=1), (pulled * to_b).sum(dim=1)]
+        return torch.where(told.failed, -torch.inf, told.value), torch.cat(parts, dim=1)
 
 
 def _kernel(squared: Tensor, matern: bool) -> tuple[Tensor, Tensor]:

@@ -19,6 +19,12 @@
 
 The signal variance is Gamma(2, 0.15) with `dimension-scaled` and `saas` too, as in BoTorch's fully
 Bayesian models.
+
+Of a kernel that is a sum of products (`surrogates/gp/kernels.py`) every elementary kernel has
+length-scales of such a prior, its own, and every term such a signal variance. No paper says what
+else it needs: log period ~ N(log 0.2, 2.25), 95 % from 1/100 to 4 widths of the unit cube, and log
+alpha ~ N(0, 1). Where columns are warped, log a and log b ~ N(0, 0.75), as in BoTorch's fully
+Bayesian models: half of them bend either way. `vague` and `flat` are those of all of these too.
 """
 
 import dataclasses
@@ -35,6 +41,8 @@ from torch import Generator, Tensor
 
 from surrogates.compiled import compiled
 from surrogates.errors import UsageError
+from surrogates.gp.kernels import Kernel, Slot
+from surrogates.gp.warp import PRIOR_VAR
 from surrogates.inference.contract import normals, uniforms
 
 Array = NDArray[np.float64]
@@ -60,29 +68,53 @@ class Prior(Protocol):
         ...
 
 
-def named(name: str, p: int, *, noise: bool) -> Prior:
+def named(
+    name: str, p: int, *, noise: bool, kernel: Kernel | None = None, warped: int = 0
+) -> Prior:
     """A prior for p length-scales, a signal variance, and a noise variance where that is unknown.
 
+    Args:
+        name: one of `NAMES`, or `FLAT`.
+        p: number of length-scales.
+        noise: whether the noise is unknown.
+        kernel: whose hyperparameters stand in place of length-scales and signal variance.
+        warped: columns whose log a and log b follow.
+
     Raises:
-        UsageError: another name than those of `NAMES`.
+        UsageError: another name.
     """
-    if name == "dimension-scaled":
-        centre = math.sqrt(2.0) + 0.5 * math.log(p)
-        scale = Normal((centre,) * p, (math.sqrt(3.0),) * p)
-        return Independent((scale, Gamma(2.0, 0.15), *[Normal((-4.0,), (1.0,))] * noise))
-    if name == "saas":
-        return Independent((Saas(p), Gamma(2.0, 0.15), *[Gamma(0.9, 10.0)] * noise))
-    if name == "moderate":
-        scale = Normal((math.log(0.4) + 0.5 * math.log(p),) * p, (1.0,) * p)
-        rest = (Normal((0.0,), (1.0,)), *[Normal((-4.0,), (1.0,))] * noise)
-        return Independent((scale, *rest))
-    if name == "gamma":
-        scale = Gamma(3.0, 6.0, p)
-        return Independent((scale, Gamma(2.0, 0.15), *[Gamma(1.1, 0.05)] * noise))
+    if name not in (*NAMES, FLAT):
+        raise UsageError(f"prior expected one of {', '.join((*NAMES, FLAT))}, got {name}")
+    slots = (
+        (Slot("lengthscale", 0, p), Slot("signal_var", p, 1)) if kernel is None else kernel.slots
+    )
     if name in ("vague", FLAT):
-        count = p + 1 + noise
+        count = sum(slot.count for slot in slots) + noise + 2 * warped
         return Normal((0.0,) * count, (3.0 if name == "vague" else 30.0,) * count)
-    raise UsageError(f"prior expected one of {', '.join((*NAMES, FLAT))}, got {name}")
+    parts = [_part(name, slot) for slot in slots]
+    parts += [_NOISE.get(name, Normal((-4.0,), (1.0,)))] * noise
+    if warped:
+        parts.append(Normal((0.0,) * 2 * warped, (math.sqrt(PRIOR_VAR),) * 2 * warped))
+    return Independent(tuple(parts))
+
+
+def _part(name: str, slot: Slot) -> "Normal | Gamma | Saas":
+    """The prior of some hyperparameters, but for those of one normal for all."""
+    count = slot.count
+    if slot.kind == "period":
+        return Normal((math.log(0.2),) * count, (1.5,) * count)
+    if slot.kind == "alpha":
+        return Normal((0.0,) * count, (1.0,) * count)
+    if slot.kind == "signal_var":
+        return Normal((0.0,), (1.0,)) if name == "moderate" else Gamma(2.0, 0.15)
+    if name == "gamma":
+        return Gamma(3.0, 6.0, count)
+    if name == "saas":
+        return Saas(count)
+    if name == "moderate":
+        return Normal((math.log(0.4) + 0.5 * math.log(count),) * count, (1.0,) * count)
+    centre = math.sqrt(2.0) + 0.5 * math.log(count)
+    return Normal((centre,) * count, (math.sqrt(3.0),) * count)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -226,7 +258,7 @@ def terms(prior: Prior) -> tuple[Array, Array] | None:
                 rows.append((centre, sd**-2.0, 0.0, 0.0, constant))
         elif isinstance(part, Gamma):
             constant = part.shape * math.log(part.rate) - math.lgamma(part.shape)
-            rows.append((0.0, 0.0, part.shape, part.rate, constant))
+            rows += [(0.0, 0.0, part.shape, part.rate, constant)] * part.dim
         elif isinstance(part, Saas) and not rows:
             shared = _nodes(part.p)
             rows += [(0.0, 0.0, 0.0, 0.0, math.log(4.0 / math.pi))] * part.p
@@ -277,3 +309,6 @@ def shrinkage(x: Array, gradient: Array, shared: Array) -> float:
     for j in range(p):
         gradient[j] += 2.0 * np.dot(tanh[j], share) / total
     return top + math.log(total)
+
+
+_NOISE = {"saas": Gamma(0.9, 10.0), "gamma": Gamma(1.1, 0.05)}

@@ -219,7 +219,7 @@ def _find_here(
         groups=np.array(inputs.groups),
         matern=options.kernel == "matern52",
         noise=None if noise.numel() == 1 else noise.numpy(),
-        warped=_warped(inputs) if options.warp else (),
+        warped=inputs.numeric if options.warp else (),
     )
     starts = [exact.default_start(data)]
     if warm_start is not None:
@@ -265,16 +265,8 @@ def _find_elsewhere(
     return {"log_posterior": -float(result.fval) * n, "iterations": float(result.step)}
 
 
-def _warped(inputs: Inputs) -> tuple[int, ...]:
-    """Columns that can be warped: those with more than two values."""
-    columns = enumerate(inputs.columns)
-    return tuple(
-        i for i, c in columns if c.kind == "real" or (c.kind == "ordinal" and c.levels > 2)
-    )
-
-
 def _warp(inputs: Inputs, like: Tensor) -> Warp | None:
-    columns = _warped(inputs)
+    columns = inputs.numeric
     if not columns:
         return None
     prior = LogNormalPrior(loc=warp.PRIOR_VAR, scale=math.sqrt(warp.PRIOR_VAR))

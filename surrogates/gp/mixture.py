@@ -26,9 +26,9 @@ from torch import Generator, Tensor
 
 from surrogates.contract import State
 from surrogates.errors import CapabilityError
-from surrogates.gp import hyperposterior
+from surrogates.gp import hyperposterior, spectra, warp
 from surrogates.inference.contract import normals, uniforms
-from surrogates.paths import GPPath
+from surrogates.paths import CorrectedPath, GPPath
 
 _JITTERS = (0.0, 1e-10, 1e-8, 1e-6, 1e-4)
 _MOST_ELEMENTS = 4_000_000
@@ -58,10 +58,14 @@ class MixtureGP(Model):
         self.data, self.draws, self.centre, self.unit = data, draws, centre, unit
         p, n = data.p, len(data.y)
         told = draws.exp()
-        self.lengthscale = told[:, list(data.groups)]  # (S, d)
-        self.signal_var = told[:, p]
+        if data.kernel is None:
+            self.lengthscale = told[:, list(data.groups)]  # (S, d)
+            self.signal_var = told[:, p]
+        else:
+            self.lengthscale = told[:, :0]  # it has several, or none
+            self.signal_var = data.kernel.signal_var(draws)
         if data.noise is None:
-            self.noise_var = hyperposterior.LEAST_NOISE_VAR + told[:, p + 1]
+            self.noise_var = hyperposterior.LEAST_NOISE_VAR + told[:, data.noise_at]
             noise = self.noise_var[:, None].expand(-1, n)
         else:
             self.noise_var = data.noise.median().expand(len(draws))
@@ -178,28 +182,37 @@ class MixtureGP(Model):
         uniform = uniforms((1,), generator, self.draws)
         at = min(int(uniform * len(self.draws)), len(self.draws) - 1)
         lengthscale, signal_var = self.lengthscale[at], self.signal_var[at]
-        X, y, noise = self.inputs[0], self.y[min(at, len(self.y) - 1)], self.noise[at]
+        y, noise = self.y[min(at, len(self.y) - 1)], self.noise[at]
+        data, draw = self.data, self.draws[at : at + 1]
+        own = data.kernel
+
+        def bent(x: Tensor) -> Tensor:
+            return warp.bent(x, data.warped, data.warps(draw))[0] if data.warped else x
 
         def kernel(a: Tensor, b: Tensor) -> Tensor:
-            return signal_var * _g(_distances(a / lengthscale, b / lengthscale), self.data.matern)
+            if own is not None:
+                return own.between(draw, a, b)[0]
+            return signal_var * _g(_distances(a / lengthscale, b / lengthscale), data.matern)
 
+        X = bent(self.inputs[0])
         factor = self._factorise(kernel(X, X) + torch.diag(noise))
         ones = torch.ones_like(y)
         solved = torch.cholesky_solve(torch.stack([y, ones], dim=1), factor)
         precision = 1.0 / hyperposterior.MEAN_VAR + solved[:, 1].sum()
         normal = normals((1,), generator, y)[0]
         mean = solved[:, 0].sum() / precision + normal / precision.sqrt()
-        path = GPPath(
-            X,
-            y - mean,
-            kernel,
-            lengthscale=lengthscale,
-            signal_var=signal_var,
-            noise_var=noise,
-            matern=self.data.matern,
-            generator=generator,
-        )
-        return lambda x: self.centre + self.unit * (mean + path(x))
+        told: dict[str, Any] = {
+            "signal_var": signal_var,
+            "noise_var": noise,
+            "generator": generator,
+        }
+        if own is not None:
+            prior = spectra.drawn(own, draw[0], generator)
+            path: Callable[[Tensor], Tensor] = CorrectedPath(X, y - mean, kernel, prior, **told)
+        else:
+            told |= {"lengthscale": lengthscale, "matern": data.matern}
+            path = GPPath(X, y - mean, kernel, **told)
+        return lambda x: self.centre + self.unit * (mean + path(bent(x)))
 
     def thinned(self, count: int) -> "MixtureGP":
         """The mixture over fewer of the draws, spread evenly; for what costs too much with all."""
@@ -230,9 +243,18 @@ class MixtureGP(Model):
 
     def _covariances(self, a: Tensor, b: Tensor) -> Tensor:
         """(..., S, q, n) of the values f + m, at (..., 1, q, d) and (..., 1, n, d) columns."""
+        data = self.data
+        if data.kernel is not None:
+            a, b = self._warped(a), self._warped(b)
+            return data.kernel.between(self.draws, a, b) + hyperposterior.MEAN_VAR
         scale = self.lengthscale.unsqueeze(-2)
-        k = _g(_distances(a / scale, b / scale), self.data.matern)
+        k = _g(_distances(a / scale, b / scale), data.matern)
         return self.signal_var[:, None, None] * k + hyperposterior.MEAN_VAR
+
+    def _warped(self, x: Tensor) -> Tensor:
+        """(..., 1, q, d) columns as the kernel of each draw sees them."""
+        data = self.data
+        return warp.bent(x, data.warped, data.warps(self.draws)) if data.warped else x
 
     def _half(self, towards: Tensor) -> Tensor:
         """L^-1 of (..., S, q, n) covariances: (..., S, n, q)."""

@@ -53,9 +53,10 @@ def fit(
     `state` holds the particles and the rows of their density.
     """
     problem = Problem(train_X, train_Y, train_Yvar, inputs, options, generator)
-    before = _before(problem, warm_start, options.particles)
-    if before is not None and warm_start is not None:
-        state = smc.State.from_json(warm_start["particles"], before, problem.exact.X)
+    told = problem.carried(warm_start)
+    before = _before(problem, told, options.particles)
+    if before is not None:
+        state = smc.State.from_json(told["particles"], before, problem.exact.X)
         own = dataclasses.replace(options, most_moves=options.carried_moves)
     else:
         before = problem.prior
@@ -72,9 +73,8 @@ def _rows(problem: Problem) -> list[list[Any]]:
     return [list(row) for row in zip(_sums(data.X), data.y.tolist(), noise, strict=True)]
 
 
-def _before(problem: Problem, warm_start: State | None, particles: int) -> Hyperposterior | None:
+def _before(problem: Problem, told: State, particles: int) -> Hyperposterior | None:
     """The density of the fit before, if that had rows of these and hyperparameters as many."""
-    told = warm_start or {}
     if "rows" not in told or len(told["particles"]["x"]) != particles:
         return None
     data = problem.exact

@@ -168,7 +168,7 @@ def test_draws_of_a_prior_have_its_density(name: str) -> None:
 
 def test_an_unknown_prior_is_refused() -> None:
     with pytest.raises(UsageError, match="expected one of moderate, dimension-scaled, saas"):
-        hyperpriors.named("flat", 2, noise=True)
+        hyperpriors.named("uniform", 2, noise=True)
 
 
 @pytest.mark.parametrize("known", [False, True], ids=["unknown noise", "known noise"])
