@@ -13,6 +13,10 @@
   posterior, with intervals (`bo/importance.py`).
 - *next*: what the model says about the first point that it chose in this ask.
 
+Of a mixture over draws of hyperparameters, slices also have the ends of its band (`low`, `high`:
+the quantiles that are two standard deviations of a normal) and the means of a few draws
+(`drawn`), and the picture holds the hyperparameters themselves (`bo/hyperparameters.py`).
+
 Outcomes are in the goal's own units and direction: the model sees the sign times them, perhaps on a
 power scale. With several goals the pictures are of the first one's model. The
 acquisition is as it is, higher being more wanted. In a pool (`"pool": true`) the next point is the
@@ -22,8 +26,9 @@ nothing from the study's generator and writes nothing: a study goes on the same 
 Where parameters are conditional, the slices are those of the parameters that are active in the
 incumbent; along one of them others may come and go. Constraints are not looked at.
 
-All in all a picture has at most 2,500 numbers, with 5 significant digits (more where they lie far
-from zero and close together); None stands for what is not finite.
+All in all a picture has at most 2,500 numbers, that of a mixture at most 6,500 more, with 5
+significant digits (more where they lie far from zero and close together); None stands for what is
+not finite.
 """
 
 import math
@@ -41,7 +46,9 @@ from bo import metrics
 from bo.belief import Belief
 from bo.contract import Believer, Trial
 from bo.goals import Goals
+from bo.hyperparameters import hyperparameters
 from bo.importance import intervals
+from bo.mixtures import LEVELS, TWO_SD, components
 from bo.space import Array, Parameter, Parameters, Space, Value
 from surrogates.errors import UsageError
 from surrogates.gp.map import MapGP
@@ -53,6 +60,9 @@ if TYPE_CHECKING:
 NUMBERS = 2500
 DIGITS = 5
 SLICES = 40
+DRAWN = 6
+"""Means of single draws that a slice shows, at most of so many slices as follow."""
+DRAWN_SLICES = 8
 FARTHEST = 10.0
 _FULL_POINTS = 200  # with more parameters, points are shown without those that have no slice
 _ALONE, _LONGEST, _COARSE = 201, 31, 5
@@ -149,6 +159,7 @@ def snapshot(
     slices = {name: seen.part(*cut) for name, cut in zip(shown, _pairs(cuts), strict=True)}
     importance = _shares({name: float(np.var(part.mean)) for name, part in slices.items()})
     sure = intervals(belief, dict(zip(shown, columns, strict=True)))
+    spread = _spread(belief, dict(zip(shown, columns, strict=True)), importance)
     following = seen.part(0, 1)
     scale = seen.mean
     return {
@@ -166,26 +177,31 @@ def snapshot(
             "std": _numbers(following.std)[0],
             "predictive_std": _numbers(look.predictive_std([chosen.parameters]))[0],
             "acquisition": _numbers(following.acquisition, like=seen.acquisition)[0],
+            **_quantiles(belief, space.encode([chosen.parameters]))[0],
         },
         "slices": [
-            {"parameter": name, "at": _values(space.free[name], grids[name])} | slices[name].told()
+            {"parameter": name, "at": _values(space.free[name], grids[name])}
+            | slices[name].told()
+            | spread.get(name, {})
             for name in shown
         ],
         "map": _map(look, axes or _axes(space, importance), side, grids) if side else None,
         "importance": {name: float(f"{share:.4g}") for name, share in importance.items()},
         "importance_intervals": sure,
+        "hyperparameters": hyperparameters(belief.model, list(space.free)),
         "cpu_seconds": round(time.process_time() - began, 5),
     }
 
 
 def predictions(
     study: "Study", before: Sequence[Trial], asked: Sequence[Trial]
-) -> dict[int, dict[str, float]]:
+) -> dict[int, dict[str, Any]]:
     """What the model of an ask says about its points, before they are measured.
 
     Returns:
-        By trial number `{"mean", "std"}`, in the goal's units, std with noise; points of the
-        initial design left out (nothing predicted those), empty for a strategy without a model.
+        By trial number `{"mean", "std"}`, in the goal's units, std with noise; of a mixture also
+        its `quantiles`, at `bo.mixtures.LEVELS`. Points of the initial design left out (nothing
+        predicted those), empty for a strategy without a model.
     """
     belief = _belief(study, before, len(asked))
     if belief is None or len(asked) <= belief.designed:
@@ -193,12 +209,22 @@ def predictions(
     chosen = asked[belief.designed :]
     points = study.space.encode([t.parameters for t in chosen])
     mean, std = _moments(belief, points, noise=True)
-    told = zip(chosen, mean.tolist(), std.tolist(), strict=True)
+    told = zip(chosen, mean.tolist(), std.tolist(), _quantiles(belief, points), strict=True)
     return {
-        trial.number: {"mean": m, "std": s}
-        for trial, m, s in told
+        trial.number: {"mean": m, "std": s} | quantiles
+        for trial, m, s, quantiles in told
         if math.isfinite(m) and math.isfinite(s)
     }
+
+
+def _quantiles(belief: Belief, points: Array) -> list[dict[str, list[float]]]:
+    """Of what a mixture predicts at each point, noise included; empty for other models."""
+    told = components(belief.model, _tensor(belief, points), noise=True)
+    if told is None:
+        return [{} for _ in points]
+    seen = np.stack([told.quantile(level) for level in LEVELS], axis=1)
+    ordered = np.sort(belief.goal.sign * _unscaled(belief, seen), axis=1)
+    return [{"quantiles": row} for row in ordered.tolist()]
 
 
 def log_before(trials: Sequence[Trial], number: int) -> list[Trial]:
@@ -295,14 +321,41 @@ def _moments(belief: Belief, columns: Array, *, noise: bool = False) -> tuple[Ar
     """
     mean, std = _marginals(belief, columns, noise=noise)
     if belief.scale is not None:
-        known = belief.scale.backward(belief.outcomes[:, 0].double().cpu().numpy())
-        reach = FARTHEST * (float(np.ptp(known)) or 1.0)
-        ends = float(known.min()) - reach, float(known.max()) + reach
-        low, mean, high = (
-            np.clip(belief.scale.backward(mean + step * std), *ends) for step in (-1, 0, 1)
-        )
+        low, mean, high = (_unscaled(belief, mean + step * std) for step in (-1, 0, 1))
         std = (high - low) / 2
     return belief.goal.sign * mean, std
+
+
+def _unscaled(belief: Belief, seen: Array) -> Array:
+    """What a model sees, on the goal's own scale, its sign apart."""
+    if belief.scale is None:
+        return seen
+    known = belief.scale.backward(belief.outcomes[:, 0].double().cpu().numpy())
+    reach = FARTHEST * (float(np.ptp(known)) or 1.0)
+    return np.clip(belief.scale.backward(seen), known.min() - reach, known.max() + reach)
+
+
+def _spread(
+    belief: Belief, columns: dict[str, Array], importance: dict[str, float]
+) -> dict[str, dict[str, Any]]:
+    """By parameter what its slice shows of a mixture; empty for other models."""
+    told = components(belief.model, _tensor(belief, np.concatenate(list(columns.values()))))
+    if told is None:
+        return {}
+    sign = belief.goal.sign
+    low, high = sorted(
+        (sign * _unscaled(belief, told.quantile(level)) for level in TWO_SD), key=np.sum
+    )
+    few = np.unique(np.linspace(0, len(told.mean) - 1, DRAWN).round().astype(int))
+    drawn = sign * _unscaled(belief, told.mean[few])
+    most = sorted(columns, key=lambda name: -importance[name])[:DRAWN_SLICES]
+    cuts = np.cumsum([0, *(len(each) for each in columns.values())])
+    found: dict[str, dict[str, Any]] = {}
+    for name, (start, stop) in zip(columns, _pairs(cuts), strict=True):
+        found[name] = {"low": _numbers(low[start:stop]), "high": _numbers(high[start:stop])}
+        if name in most:
+            found[name]["drawn"] = [_numbers(line[start:stop]) for line in drawn]
+    return found
 
 
 def _marginals(belief: Belief, columns: Array, *, noise: bool) -> tuple[Array, Array]:

@@ -15,6 +15,7 @@ from surrogates.contract import State, check_data
 from surrogates.gp import hyperpriors
 from surrogates.gp.hyperposterior import Data, Hyperposterior
 from surrogates.gp.mixture import MixtureGP
+from surrogates.gp.sampled import Sampled
 from surrogates.inference import hmc, laplace
 from surrogates.inference.contract import Draws, uniforms
 from surrogates.inputs import Inputs
@@ -129,6 +130,7 @@ class Problem:
         model = MixtureGP(self.data, flat[place], centre=self.centre, unit=self.unit)
         model.eval()
         model.state = state
+        model.sampled = Sampled(draws, self.prior)
         model.diagnostics = {
             **draws.diagnostics,
             "kept": float(kept),

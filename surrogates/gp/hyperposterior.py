@@ -84,6 +84,12 @@ class Data:
         """Number of hyperparameters."""
         return self.p + 1 + (self.noise is None)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What each coordinate is the logarithm of; a length-scale by the number of its group."""
+        scales = [f"lengthscale.{group}" for group in range(self.p)]
+        return (*scales, "signal_var", *["noise_var"] * (self.noise is None))
+
 
 class Hyperposterior:
     """The density (see `surrogates.inference.contract.Density`).

@@ -1,0 +1,71 @@
+"""What a mixture over draws of hyperparameters says beyond its mean and variance. No paper.
+
+A mixture of normals, one of each draw, is no normal: its band lies between its own quantiles. They
+are found by bisection of its distribution function.
+"""
+
+import math
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from botorch.models.model import Model
+from botorch.posteriors.fully_bayesian import GaussianMixturePosterior
+from linear_operator.utils.warnings import NumericalWarning
+from scipy.special import ndtr, ndtri
+
+from bo.space import Array
+
+TWO_SD = (0.022750131948179195, 0.9772498680518208)
+"""Of a normal, the shares below two standard deviations either way."""
+LEVELS = (0.025, 0.1, 0.25, 0.5, 0.75, 0.9, 0.975)
+"""At which predictions are kept: ends of the middle 95, 80 and 50 %, and the median."""
+_HALVINGS = 24
+_REACH = 9.0
+_CHUNK = 2048
+
+
+class Components(NamedTuple):
+    """Mean and standard deviation of every draw, (draws, n) each; all draws count the same."""
+
+    mean: Array
+    std: Array
+
+    def quantile(self, level: float) -> Array:
+        """(n,) the values below which so large a share of the mixture lies."""
+        low = (self.mean - _REACH * self.std).min(axis=0)
+        high = (self.mean + _REACH * self.std).max(axis=0)
+        std = np.maximum(self.std, 1e-300)
+        for _ in range(_HALVINGS):
+            middle = 0.5 * (low + high)
+            below = ndtr((middle - self.mean) / std).mean(axis=0) < level
+            low, high = np.where(below, middle, low), np.where(below, high, middle)
+        return 0.5 * (low + high)
+
+
+def components(model: Model, x: torch.Tensor, *, noise: bool = False) -> Components | None:
+    """Of a model that is a mixture, at (n, 1, d) columns; None of another one."""
+    means, variances = [], []
+    with torch.no_grad(), warnings.catch_warnings(action="ignore", category=NumericalWarning):
+        for chunk in x.split(_CHUNK):
+            told = model.posterior(chunk, observation_noise=noise)
+            if not isinstance(told, GaussianMixturePosterior):
+                return None
+            means.append(told.mean.reshape(len(chunk), -1))
+            variances.append(told.variance.reshape(len(chunk), -1))
+    mean = torch.cat(means).T.cpu().double().numpy()
+    return Components(mean, np.sqrt(torch.cat(variances).T.clamp_min(0).cpu().double().numpy()))
+
+
+def normal_score(outcome: float, quantiles: Array) -> float:
+    """Of what share of a prediction lies below an outcome, the normal quantile.
+
+    Straight between the kept quantiles, and beyond them on as their outermost two.
+    """
+    scores = ndtri(np.array(LEVELS))
+    at = int(np.clip(np.searchsorted(quantiles, outcome), 1, len(LEVELS) - 1))
+    over, width = outcome - quantiles[at - 1], quantiles[at] - quantiles[at - 1]
+    if not width > 0:  # a prediction without any doubt
+        return math.copysign(math.inf, over) if over else 0.0
+    return float(scores[at - 1] + over / width * (scores[at] - scores[at - 1]))
