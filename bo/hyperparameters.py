@@ -25,7 +25,7 @@ LENGTHSCALES = 12
 CHAINS, TRACE, TRACED = 8, 50, 3
 WEIGHTS = 33
 _DENSITY = 25
-_PRIOR_DRAWS = 16384
+_PRIOR_DRAWS = 32768
 _TAIL = 0.002
 _DIGITS = 4
 
@@ -106,11 +106,11 @@ def _traces(drawn: Draws, labels: list[dict[str, Any]], rhat: Array) -> dict[str
         return {"traces": [], "every": 1, "chains": len(drawn.x)}
     order = np.argsort(-np.nan_to_num(rhat[:-1], nan=np.inf), kind="stable")[: TRACED - 1]
     every = max(1, math.ceil(drawn.x.shape[1] / TRACE))
-    chains = _evenly(np.arange(len(drawn.x)), CHAINS).tolist()
+    chains = _evenly(np.arange(len(drawn.x), dtype=float), CHAINS).astype(int).tolist()
     x = np.exp(_array(drawn.x[chains][:, ::every][:, :, order.tolist()]))
     value = _array(drawn.log_density[chains][:, ::every])
-    told = [{"what": "log_density", "parameter": None} | _chains(value, rhat[-1])]
-    told += [labels[j] | _chains(x[:, :, i], rhat[j]) for i, j in enumerate(order.tolist())]
+    told = [{"what": "log_density", "parameter": None} | _chains(value, float(rhat[-1]))]
+    told += [labels[j] | _chains(x[:, :, i], float(rhat[j])) for i, j in enumerate(order.tolist())]
     return {"traces": told, "every": every, "chains": len(drawn.x)}
 
 

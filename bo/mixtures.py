@@ -1,7 +1,8 @@
 """What a mixture over draws of hyperparameters says beyond its mean and variance. No paper.
 
 A mixture of normals, one of each draw, is no normal: its band lies between its own quantiles. They
-are found by bisection of its distribution function.
+are found by bisection of its distribution function, between the least and the greatest quantile of
+its parts.
 """
 
 import math
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 from botorch.models.model import Model
 from botorch.posteriors.fully_bayesian import GaussianMixturePosterior
+from botorch.utils.transforms import is_fully_bayesian
 from linear_operator.utils.warnings import NumericalWarning
 from scipy.special import ndtr, ndtri
 
@@ -21,8 +23,7 @@ TWO_SD = (0.022750131948179195, 0.9772498680518208)
 """Of a normal, the shares below two standard deviations either way."""
 LEVELS = (0.025, 0.1, 0.25, 0.5, 0.75, 0.9, 0.975)
 """At which predictions are kept: ends of the middle 95, 80 and 50 %, and the median."""
-_HALVINGS = 24
-_REACH = 9.0
+_HALVINGS = 14
 _CHUNK = 2048
 
 
@@ -34,23 +35,30 @@ class Components(NamedTuple):
 
     def quantile(self, level: float) -> Array:
         """(n,) the values below which so large a share of the mixture lies."""
-        low = (self.mean - _REACH * self.std).min(axis=0)
-        high = (self.mean + _REACH * self.std).max(axis=0)
         std = np.maximum(self.std, 1e-300)
+        ends = self.mean + float(ndtri(level)) * std
+        low, high = ends.min(axis=0), ends.max(axis=0)
         for _ in range(_HALVINGS):
             middle = 0.5 * (low + high)
             below = ndtr((middle - self.mean) / std).mean(axis=0) < level
             low, high = np.where(below, middle, low), np.where(below, high, middle)
         return 0.5 * (low + high)
 
+    @property
+    def moments(self) -> tuple[Array, Array]:
+        """(n,) mean and variance of the mixture."""
+        return self.mean.mean(axis=0), (self.std**2).mean(axis=0) + self.mean.var(axis=0)
+
 
 def components(model: Model, x: torch.Tensor, *, noise: bool = False) -> Components | None:
     """Of a model that is a mixture, at (n, 1, d) columns; None of another one."""
+    if not is_fully_bayesian(model):
+        return None
     means, variances = [], []
     with torch.no_grad(), warnings.catch_warnings(action="ignore", category=NumericalWarning):
         for chunk in x.split(_CHUNK):
             told = model.posterior(chunk, observation_noise=noise)
-            if not isinstance(told, GaussianMixturePosterior):
+            if not isinstance(told, GaussianMixturePosterior):  # of fantasies, say
                 return None
             means.append(told.mean.reshape(len(chunk), -1))
             variances.append(told.variance.reshape(len(chunk), -1))

@@ -78,12 +78,12 @@ def _drawn(data: RunData) -> None:
         make = functools.partial(hyper_pair.card, data, pair=pair)
         version = None if data.version is None else (*data.version, *pair)
         draw(make, key="pair", title="Two of them against each other", version=version)
-        if told.get("weights"):
-            make = functools.partial(chains.card, data)
-            draw(make, key="chains", title="Weights of the draws", version=data.version)
     with right:
         make = functools.partial(sampler.card, data)
         draw(make, key="sampler", title="Whether to trust the draws", version=data.version)
+        if told.get("weights"):
+            make = functools.partial(chains.card, data)
+            draw(make, key="chains", title="Weights of the draws", version=data.version)
     if told.get("traces"):
         make = functools.partial(chains.card, data)
         draw(make, key="chains", title="Chains", version=data.version)

@@ -113,7 +113,8 @@ def lit(light: str, words: str, *, what: str, small: bool = False) -> None:
     """A light in words: what is judged, how, and why; small under the title of a picture."""
     colour, icon = LIGHTS.get(light, ("gray", ":material/help:"))
     if small:
-        st.caption(f":{colour}-badge[{icon} {plain(what)} {plain(light)}] {plain(words, 1000)}")
+        badge = f":{colour}-badge[{icon} {plain(what)} {plain(light)}]"
+        st.markdown(f"{badge} :small[{plain(words, 1000)}]")
         return
     with st.container(horizontal=True, vertical_alignment="center"):
         st.badge(f"{what} {light}", color=colour, icon=icon)

@@ -82,7 +82,7 @@ def _closest(drawn: Sequence[Drawn]) -> tuple[Drawn, Drawn]:
 
 def _word(told: float) -> str:
     if abs(told) < CLOSE:
-        return "the data tell them apart"
+        return "each varies by itself"
     if told > 0:
         return "the data say more of their ratio than of each; both may be large, or both small"
     return "the data say more of their product than of each; one may stand in for the other"

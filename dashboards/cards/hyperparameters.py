@@ -31,7 +31,7 @@ def card(data: RunData) -> Card:
     drawn = drawn_of(data)
     told = record_of(data)
     hidden = int(told.get("of") or len(drawn)) - len(drawn)
-    more = f" The {len(drawn)} of {len(drawn) + hidden} that matter most." if hidden > 0 else ""
+    more = f" {hidden} longer length-scales are left out." if hidden > 0 else ""
     shapes = "Blue: what the data leave possible; grey: what was held possible before, the prior."
     if len(drawn) > FEW:
         shapes = (
@@ -105,19 +105,25 @@ def _width(x: np.ndarray) -> float:
 
 
 def _rows(drawn: Sequence[Drawn]) -> Part:
-    """A row each, on one logarithmic axis."""
+    """A row each, the smallest first: length-scales on one axis, variances on another."""
+    scales = [each for each in drawn if each.told["what"] == "lengthscale"]
+    rest = [each for each in drawn if each.told["what"] != "lengthscale"]
+    parts = ((scales, "length-scale, in ranges"), (rest, "share of the outcomes' variance"))
+    return beside(*[_intervals(part, title) for part, title in parts if part])
+
+
+def _intervals(drawn: Sequence[Drawn], title: str) -> Part:
     rows: list[dict[str, Any]] = []
     for each in drawn:
         low, quarter, middle, three, high = spread_of(each.values)
         before, after = _middle(each)
         row = {"name": each.name, "low": low, "quarter": quarter, "middle": middle}
         rows.append(row | {"three": three, "high": high, "before": before, "after": after})
-    frame = pd.DataFrame(rows)
+    frame = pd.DataFrame(rows).sort_values("middle", kind="stable")
     ends = [frame[["low", "before"]].min().min(), frame[["high", "after"]].max().max()]
     near = [frame["low"].min() / 10**_BEYOND, frame["high"].max() * 10**_BEYOND]
     domain = [float(max(ends[0], near[0])), float(min(ends[1], near[1]))]
     scale = alt.Scale(type="log", domain=domain, nice=False, clamp=True)
-    title = "length-scale, or variance"
     base = alt.Chart(frame).encode(
         y=alt.Y("name:N", title=None, sort=list(frame["name"])).axis(labelLimit=230),
         tooltip=[
@@ -129,7 +135,7 @@ def _rows(drawn: Sequence[Drawn]) -> Part:
             marks.tip("after", "of the prior to"),
         ],
     )
-    axis = alt.Axis(tickCount=5, format="~g")
+    axis = alt.Axis(tickCount=7, format="~g", grid=False)
 
     def bar(start: str, end: str, **how: Any) -> alt.Chart:
         x = alt.X(f"{start}:Q", title=title, scale=scale, axis=axis)

@@ -30,6 +30,7 @@ KNOWN = {
     "iterations": ("iterations", ""),
     "draws": ("draws per chain", ""),
     "kept": ("draws that predict", ""),
+    "converged": ("has reached what it wanted", "yes"),
 }
 
 
@@ -46,6 +47,9 @@ def card(data: RunData) -> Card:
         for name, (words, good) in KNOWN.items()
         if numbers.get(name) is not None
     ]
+    for row in rows:
+        if row["good"] == "yes":
+            row["value"] = "yes" if row["value"] == "1" else "no"
     for name, each in zip(named(told["draws"]), told["draws"], strict=True):
         if each.get("rhat") is not None:
             row = {"quantity": f"R-hat of {name}", "value": number(each["rhat"])}
