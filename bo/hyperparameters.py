@@ -21,7 +21,7 @@ from surrogates.inference import diagnostics
 from surrogates.inference.contract import Draws
 
 DRAWS = 64
-LENGTHSCALES = 12
+LENGTHSCALES, OTHERS = 12, 8
 CHAINS, TRACE, TRACED = 8, 50, 3
 WEIGHTS = 33
 _DENSITY = 25
@@ -39,20 +39,22 @@ def hyperparameters(model: Model, names: list[str]) -> dict[str, Any] | None:
 
     Returns:
         `draws`: of each hyperparameter what it is (`lengthscale`, `signal_var`, `noise_var`), of
-        which `parameter`, at most 64 `values`, the `prior` (a density over evenly spaced decimal
-        logarithms), and what R-hat and effective size it has, or None. Of more than 12
-        length-scales, the 12 shortest. `of`: how many there are in all. `traces`: of the log
-        density and the two hyperparameters whose R-hat is largest, at most 8 chains and 50 draws
-        of each; `every` is the step. `weights`: of weighted draws the sums of their shares, the
-        largest first. `light`, `words`: whether to trust the draws.
+        which `parameter`, at most 64 `values` of equal weight, the `prior` (a density over evenly
+        spaced decimal logarithms), and what R-hat and effective size it has, or None. Of more than
+        12 length-scales, the 12 shortest; of more than 8 others, the first. `of`: how many there
+        are in all. `traces`: of the log density and the two hyperparameters whose R-hat is
+        largest, at most 8 chains and 50 draws of each; `every` is the step. `weights`: of weighted
+        draws the sums of their shares, the largest first. `light`, `words`: whether to trust the
+        draws.
     """
     if not isinstance(model, MixtureGP) or model.sampled is None:
         return None
-    drawn, labels = model.sampled.draws, _labels(model.data.names, names)
-    at = _shown(model.draws, labels)
+    drawn = model.sampled.draws
+    labels = _labels(model.data.names, names, drawn.x.shape[-1])
+    kept = np.exp(_of_equal_weight(drawn))
+    at = _shown(kept, labels)
     priors = _prior(model.sampled.prior, len(labels))
     rhat, ess = _mixing(drawn)
-    kept = np.exp(_evenly(_array(model.draws), DRAWS))
     return {
         "of": len(labels),
         "draws": [
@@ -71,25 +73,33 @@ def hyperparameters(model: Model, names: list[str]) -> dict[str, Any] | None:
     }
 
 
-def _labels(kinds: tuple[str, ...], names: list[str]) -> list[dict[str, Any]]:
+def _labels(kinds: tuple[str, ...], names: list[str], dim: int) -> list[dict[str, Any]]:
     """What each coordinate is; the indicator of a conditional parameter has no name of its own."""
     told: list[dict[str, Any]] = []
-    for kind in kinds:
+    for kind in [*kinds, *(f"hyperparameter {j + 1}" for j in range(len(kinds), dim))][:dim]:
         what, _, group = kind.partition(".")
-        if not group:
-            told.append({"what": what, "parameter": None})
-            continue
-        place = int(group)
-        name = names[place] if place < len(names) else f"condition {place - len(names) + 1}"
-        told.append({"what": what, "parameter": name})
+        place = int(group) if group else -1
+        name = names[place] if 0 <= place < len(names) else f"condition {place - len(names) + 1}"
+        told.append({"what": what, "parameter": name if group else None})
     return told
 
 
-def _shown(draws: torch.Tensor, labels: list[dict[str, Any]]) -> list[int]:
+def _of_equal_weight(drawn: Draws) -> Array:
+    """Logarithms, (draws, dim): spread evenly over the chains, or picked by their weights."""
+    flat = _array(drawn.x.flatten(0, 1))
+    if drawn.log_weights is None:
+        return _evenly(flat, DRAWS)
+    edges = np.cumsum(np.exp(_array(drawn.log_weights.flatten())))
+    even = (np.arange(DRAWS) + 0.5) / DRAWS * edges[-1]
+    return flat[np.minimum(np.searchsorted(edges, even), len(flat) - 1)]
+
+
+def _shown(values: Array, labels: list[dict[str, Any]]) -> list[int]:
     scales = [j for j, label in enumerate(labels) if label["what"] == "lengthscale"]
-    median = _array(draws.median(dim=0).values)
-    shortest = set(sorted(scales, key=lambda j: median[j])[:LENGTHSCALES])
-    return [j for j in range(len(labels)) if j in shortest or j not in scales]
+    median = np.median(values, axis=0)
+    shortest = sorted(scales, key=lambda j: median[j])[:LENGTHSCALES]
+    others = [j for j in range(len(labels)) if j not in scales]
+    return sorted([*shortest, *others[:OTHERS]])
 
 
 def _mixing(drawn: Draws) -> tuple[Array, Array]:

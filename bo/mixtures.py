@@ -28,10 +28,17 @@ _CHUNK = 2048
 
 
 class Components(NamedTuple):
-    """Mean and standard deviation of every draw, (draws, n) each; all draws count the same."""
+    """What the draws predict one by one, and what their mixture does.
+
+    Attributes:
+        mean: (draws, n) expectations; in quantiles all draws count the same.
+        std: (draws, n) standard deviations.
+        moments: (n,) mean and variance of the mixture, as the model itself tells them.
+    """
 
     mean: Array
     std: Array
+    moments: tuple[Array, Array]
 
     def quantile(self, level: float) -> Array:
         """(n,) the values below which so large a share of the mixture lies."""
@@ -44,26 +51,24 @@ class Components(NamedTuple):
             low, high = np.where(below, middle, low), np.where(below, high, middle)
         return 0.5 * (low + high)
 
-    @property
-    def moments(self) -> tuple[Array, Array]:
-        """(n,) mean and variance of the mixture."""
-        return self.mean.mean(axis=0), (self.std**2).mean(axis=0) + self.mean.var(axis=0)
-
 
 def components(model: Model, x: torch.Tensor, *, noise: bool = False) -> Components | None:
     """Of a model that is a mixture, at (n, 1, d) columns; None of another one."""
     if not is_fully_bayesian(model):
         return None
-    means, variances = [], []
+    told: list[tuple[Array, ...]] = []
     with torch.no_grad(), warnings.catch_warnings(action="ignore", category=NumericalWarning):
         for chunk in x.split(_CHUNK):
-            told = model.posterior(chunk, observation_noise=noise)
-            if not isinstance(told, GaussianMixturePosterior):  # of fantasies, say
+            seen = model.posterior(chunk, observation_noise=noise)
+            if not isinstance(seen, GaussianMixturePosterior):  # of fantasies, say
                 return None
-            means.append(told.mean.reshape(len(chunk), -1))
-            variances.append(told.variance.reshape(len(chunk), -1))
-    mean = torch.cat(means).T.cpu().double().numpy()
-    return Components(mean, np.sqrt(torch.cat(variances).T.clamp_min(0).cpu().double().numpy()))
+            parts = (seen.mean, seen.variance, seen.mixture_mean, seen.mixture_variance)
+            told.append(
+                tuple(part.reshape(len(chunk), -1).cpu().double().numpy() for part in parts)
+            )
+    mean, var, centre, spread = (np.concatenate(each) for each in zip(*told, strict=True))
+    moments = centre[:, 0], np.maximum(spread[:, 0], 0.0)
+    return Components(mean.T, np.sqrt(np.maximum(var, 0.0)).T, moments)
 
 
 def normal_score(outcome: float, quantiles: Array) -> float:

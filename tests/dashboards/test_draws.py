@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import vl_convert
 
+from bo import health, mixtures
 from dashboards.cards import (
     belief_1d,
     belief_map,
+    calibration,
     chains,
     hyper_pair,
     hyperparameters,
@@ -161,3 +163,10 @@ def test_the_table_of_the_sampler_says_what_is_good() -> None:
     assert shown.loc["R-hat of length-scale of x1"].to_list() == ["1.02", "worth 400 draws"]
     assert "16 chains" in card.reading
     assert "k-hat" in sampler.card(drawing(weights=True)).reading
+
+
+def test_pages_and_models_mean_the_same_levels_and_limits() -> None:
+    assert calibration.LEVELS == mixtures.LEVELS
+    assert sampler.KNOWN["rhat_max"][1] == f"at most {health._RHAT}"
+    assert sampler.KNOWN["ess_min"][1] == f"at least {health._ESS}"
+    assert sampler.KNOWN["khat"][1] == f"at most {health._KHAT}"
