@@ -39,7 +39,7 @@ def test_of_one_draw_they_are_those_of_a_normal():
 @pytest.mark.parametrize("level", [0.01, 0.025, 0.2, 0.5, 0.81, 0.975, 0.995])
 def test_the_score_of_an_outcome_of_a_normal_is_its_own(level):
     quantiles = 3.0 + 2.0 * norm.ppf(LEVELS)
-    outcome = 3.0 + 2.0 * norm.ppf(level)
+    outcome = float(3.0 + 2.0 * norm.ppf(level))
     assert normal_score(outcome, quantiles) == pytest.approx(norm.ppf(level))
 
 

@@ -240,13 +240,18 @@ def drawn_belief(
         for place, (what, name) in enumerate(labels)
     ]
     traces = [
-        {"what": what, "parameter": name, "rhat": 1.02, "values": random.normal(size=(4, 20)) ** 2}
+        {
+            "what": what,
+            "parameter": name,
+            "rhat": 1.02,
+            "values": (random.normal(size=(4, 20)) ** 2).tolist(),
+        }
         for what, name in (("log_density", None), ("noise_var", None), labels[0])
     ]
     told["hyperparameters"] = {
         "of": len(draws),
         "draws": draws,
-        "traces": [] if weights else [t | {"values": t["values"].tolist()} for t in traces],
+        "traces": [] if weights else traces,
         "every": 3,
         "chains": 1 if weights else 16,
         "weights": np.linspace(0, 1, 33).tolist() if weights else None,
@@ -665,17 +670,17 @@ def test_calibration_counts_what_lies_inside() -> None:
 def test_calibration_takes_the_quantiles_that_a_mixture_tells() -> None:
     data = bo([0.1, 0.3, 9.0, 0.7], predicted=True)
     told = [[-9.0, -8.0, -7.0, 0.0, 7.0, 8.0, 9.5], [0.29, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]]
-    frame = data.trials.assign(predicted_quantiles=[*told, told[0], None])
+    quantiles = pd.Series([*told, told[0], None], dtype=object)
+    frame = data.trials.assign(predicted_quantiles=quantiles)
     card = calibration.card(dataclasses.replace(data, trials=frame))
     assert card.reading.startswith("4 of 4 outcomes (100%) lie in their 95 % interval.")
     assert "In their 80 % interval: 75%; in their 50 %: 50%." in card.reading
-    shown = card.data.set_index("trial")
-    assert shown.loc[0, ["low", "high"]].tolist() == [-9.0, 9.5]
-    assert shown.loc[1, "place"] == pytest.approx(0.1)
-    assert shown.loc[2, "place"] == pytest.approx(0.9 + 0.075 * 1.0 / 1.5)
+    first, second, third, last = card.data.to_dict("records")
+    assert (first["low"], first["high"]) == (-9.0, 9.5)
+    assert second["place"] == pytest.approx(0.1)
+    assert third["place"] == pytest.approx(0.9 + 0.075 * 1.0 / 1.5)
     # The last has mean and standard deviation alone: the normal.
-    at = shown.loc[3, "expected"]
-    assert shown.loc[3, "high"] == pytest.approx(at + 1.959964, abs=1e-5)
+    assert last["high"] == pytest.approx(last["expected"] + 1.959964, abs=1e-5)
 
 
 def test_failures_are_counted_by_reason() -> None:

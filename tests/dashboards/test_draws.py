@@ -157,10 +157,10 @@ def test_ranks_of_chains_that_have_seen_the_same_are_even() -> None:
 
 def test_the_table_of_the_sampler_says_what_is_good() -> None:
     card = sampler.card(drawing())
-    shown = card.data.set_index("quantity")
-    assert shown.loc["R-hat, the largest"].to_list() == ["1.10", "at most 1.05"]
-    assert shown.loc["has reached what it wanted", "value"] == "no"
-    assert shown.loc["R-hat of length-scale of x1"].to_list() == ["1.02", "worth 400 draws"]
+    shown = {row["quantity"]: (row["value"], row["good"]) for row in card.data.to_dict("records")}
+    assert shown["R-hat, the largest"] == ("1.10", "at most 1.05")
+    assert shown["has reached what it wanted"] == ("no", "yes")
+    assert shown["R-hat of length-scale of x1"] == ("1.02", "worth 400 draws")
     assert "16 chains" in card.reading
     assert "k-hat" in sampler.card(drawing(weights=True)).reading
 
