@@ -27,6 +27,7 @@ from torch import Generator, Tensor
 from surrogates.contract import State
 from surrogates.errors import CapabilityError
 from surrogates.gp import hyperposterior, spectra, warp
+from surrogates.gp.sampled import Sampled
 from surrogates.inference.contract import normals, uniforms
 from surrogates.paths import CorrectedPath, GPPath
 
@@ -47,6 +48,7 @@ class MixtureGP(Model):
 
     diagnostics: dict[str, float]
     state: State
+    sampled: Sampled | None = None
     _is_ensemble = True
     _is_fully_bayesian = True
 
