@@ -39,7 +39,7 @@ from surrogates.inference.contract import normals, uniforms
 from surrogates.paths import GPPath
 
 _JITTERS = (0.0, 1e-10, 1e-8, 1e-6, 1e-4)
-_MOST_ELEMENTS = 4_000_000
+_MOST_ELEMENTS = 1_000_000
 """Of a tensor of covariances that is made at once, where no gradient is wanted."""
 _MOST_JOINT = 500_000_000
 """Of the covariances of one joint posterior: S q^2."""
@@ -414,8 +414,14 @@ class MixtureGP(Model):
         size = math.prod(X.shape[:-1]) * self.factor.shape[-1] * len(self.draws)
         alone = X.ndim > 2 and len(X) > 1 and len(self.batch_shape) == 1
         if size > _MOST_ELEMENTS and alone and not X.requires_grad:
-            parts = [self._joint(part) for part in X.chunk(math.ceil(size / _MOST_ELEMENTS))]
-            return torch.cat([m for m, _ in parts]), torch.cat([c for _, c in parts])
+            shape = (*X.shape[:-2], len(self.draws), X.shape[-2])
+            mean, covariance = X.new_empty(shape), X.new_empty(*shape, X.shape[-2])
+            for rows in torch.arange(len(X), dtype=torch.int64, device="cpu").chunk(
+                math.ceil(size / _MOST_ELEMENTS)
+            ):
+                part = slice(int(rows[0]), int(rows[-1]) + 1)
+                mean[part], covariance[part] = self._joint(X[part])
+            return mean, covariance
         x = X.unsqueeze(-3)  # (..., 1, q, d)
         towards = self._covariances(x, self.inputs)  # (..., S, q, n)
         half = self._half(towards)
