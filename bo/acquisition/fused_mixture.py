@@ -56,8 +56,8 @@ class FusedMixtureLogEI(Closed):
         random = np.random.default_rng(seed)
         if limits or pending is not None:
             model, limits = model.equal, [each.equal for each in limits]
-        held = [_imagining(each, pending, random) for each in (model, *limits)]
-        self.goal, *self.limits = (_Mixture(each) for each in held)
+        held = [imagining(each, pending, random) for each in (model, *limits)]
+        self.goal, *self.limits = (Mixture(each) for each in held)
         self.thresholds = np.array([-each.centre / each.unit for each in limits])
         known = self.goal.inputs
         mean, _ = self.goal.moments(known)
@@ -101,7 +101,7 @@ class FusedMixtureLogEI(Closed):
         return top + math.log(total) + self.log_unit, (share / total) @ slopes
 
 
-class _Mixture:
+class Mixture:
     """What a mixture predicts, in standardised units, draw by draw."""
 
     def __init__(self, model: MixtureGP) -> None:
@@ -142,7 +142,7 @@ class _Mixture:
         )
 
 
-def _imagining(model: MixtureGP, pending: Tensor | None, random: np.random.Generator) -> MixtureGP:
+def imagining(model: MixtureGP, pending: Tensor | None, random: np.random.Generator) -> MixtureGP:
     """The model with values at pending points, drawn for each draw of what it expects."""
     if pending is None:
         return model
