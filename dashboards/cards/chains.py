@@ -102,7 +102,7 @@ def _panel(frame: pd.DataFrame, name: str, each: Mapping[str, Any]) -> Part:
         alt.Chart(ranks)
         .mark_rect()
         .encode(
-            x=alt.X("tenth:O", title="tenth of the ranks, low to high").axis(labelAngle=0),
+            x=alt.X("tenth:O", title="tenth of the ranks").axis(labelAngle=0),
             y=alt.Y("chain:O", title="chain", axis=alt.Axis(labels=False, ticks=False)),
             color=alt.Color(
                 "share:Q",
@@ -111,7 +111,7 @@ def _panel(frame: pd.DataFrame, name: str, each: Mapping[str, Any]) -> Part:
                     title="times an even share",
                     orient="bottom",
                     direction="horizontal",
-                    gradientLength=140,
+                    gradientLength=90,
                     tickCount=3,
                 ),
             ),
