@@ -482,14 +482,19 @@ def note(
 @app.command()
 def export(
     run: RunArgument,
-    format: Annotated[str, typer.Option("--format", help="csv, json or html.")] = "csv",
+    format: Annotated[str, typer.Option("--format", help="csv, json, html or optuna.")] = "csv",
     out: Annotated[
-        str | None, typer.Option("--out", help="File; stdout where none is given.")
+        str | None,
+        typer.Option("--out", help="File; stdout where none is given. Of optuna: its storage."),
     ] = None,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a run out: one row per trial or step, or a page with its figure."""
+    """Write a run out: one row per trial or step, a page with its figure, or a study of Optuna."""
+    if format == "optuna":
+        study = _load("apps.export:to_optuna")(_open(store), run, out, store)
+        _show({"run_id": run, "study": study, "storage": out}, as_json, "show_line")
+        return
     text = _load("apps.export:export")(_open(store), run, "json" if as_json and not out else format)
     if out is None:
         sys.stdout.write(text)

@@ -163,7 +163,7 @@ def _values(pairs: Sequence[str]) -> dict[str, Measured]:
     for pair in pairs:
         name, equals, text = pair.partition("=")
         try:
-            mean, *sem = map(float, text.split("+-"))
+            mean, *sem = map(float, text.replace("\u00b1", "+-").split("+-"))
         except ValueError:
             mean, sem, equals = 0.0, [], ""
         if not equals or not name.strip() or len(sem) > 1:
@@ -171,6 +171,8 @@ def _values(pairs: Sequence[str]) -> dict[str, Measured]:
                 f"an outcome expected NAME=NUMBER, such as loss=0.31 or loss=0.31+-0.02, "
                 f"got {pair!r}"
             )
+        if name.strip() in values:
+            raise UsageError(f"expected each outcome once, got {name.strip()} twice")
         values[name.strip()] = (mean, sem[0]) if sem else mean
     return values
 

@@ -33,7 +33,7 @@ def summarise_trials(
     states = [trial.method_state for trial in trials if trial.method_state]
     return {
         "steps": sum(trial.counted for trial in done),
-        "score": None if value is None else goals.measure.sign * value,
+        "score": None if value is None else goals.measure.sign * value + 0.0,  # no -0
         "best": best,
         "regret": metrics.simple_regret(value, optimum, goals),
         "trials": {
@@ -42,6 +42,7 @@ def summarise_trials(
             "failed": sum(t.state == "failed" for t in trials),
             "pending": sum(not t.done for t in trials),
         },
+        "failures": metrics.reasons(trials),
         "digest": metrics.digest(trials),
         "metrics": {
             "goal": str(goals),
@@ -97,6 +98,7 @@ def run_object(store: Store, row: RunRow) -> dict[str, Any]:
         "best": summary.get("best"),
         "regret": summary.get("regret"),
         "trials": summary.get("trials", empty),
+        "failures": summary.get("failures", {}),
         "digest": summary.get("digest"),
         "metrics": summary.get("metrics", {}),
         "diagnostics": summary.get("diagnostics", {}),

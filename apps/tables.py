@@ -44,6 +44,8 @@ def show_run(run: Mapping[str, Any]) -> None:
             f"{counts['complete']} complete, {counts['failed']} failed, {counts['pending']} pending"
         )
         table.add_row("trials", told)
+        for reason, count in run.get("failures", {}).items():
+            table.add_row("failed", escape(f"{count} of {counts['failed']}: {reason}"))
     table.add_row("seconds", f"{number(run['seconds'])} ({number(run['cpu_seconds'])} of CPU)")
     table.add_row("digest", str(run["digest"] or "-")[:16])
     for group in ("metrics", "diagnostics"):

@@ -1,7 +1,9 @@
 """What all benchmarks share: claims and their bounds, the report, timing, the command line.
 
 A benchmark is a module of this package with a function `run(*, quick) -> Report`. Its name on the
-command line is the module's, with "-" for "_"; the first line of its docstring is its help.
+command line is the module's, with "-" for "_"; the first line of its docstring is its help. One
+whose `run` takes `only`, too, can measure a part, so that parts run beside each other: `--only
+PART` for each, then `--parts FILE ...` with what they printed makes one report of them.
 
 Exit codes: 0 every claim holds, 1 one falls short, 2 bad usage, 3 the peer is not installed.
 """
@@ -12,6 +14,7 @@ import dataclasses
 import difflib
 import importlib
 import importlib.metadata
+import inspect
 import json
 import os
 import pkgutil
@@ -22,9 +25,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from surrogates.errors import NotInstalledError
+from surrogates.errors import NotInstalledError, UsageError
 
-NOT_BENCHMARKS = ("browsing", "harness")
+NOT_BENCHMARKS = ("browsing", "harness", "nuts_peers")
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -238,6 +241,10 @@ def main(arguments: Sequence[str], known: Mapping[str, Callable[..., Report]] | 
     parser.add_argument("name", metavar="NAME", help="which benchmark")
     parser.add_argument("--quick", action="store_true", help="every claim, fewer repeats")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    parser.add_argument("--only", metavar="PART", help="measure one part, where it has parts")
+    parser.add_argument(
+        "--parts", nargs="+", metavar="FILE", help="measure nothing; join what `--only` printed"
+    )
     try:
         asked = parser.parse_args(arguments)
     except SystemExit as end:
@@ -246,19 +253,40 @@ def main(arguments: Sequence[str], known: Mapping[str, Callable[..., Report]] | 
     if asked.name not in available:
         say(_unknown(asked.name, available))
         return 2
+    if asked.parts:
+        joined = _joined(asked.name, [Path(name) for name in asked.parts])
+        print(json.dumps(joined))
+        return 0 if all(claim["pass"] for claim in joined["claims"]) else 1
     with _one_thread():
         run = known[asked.name] if known is not None else _load(asked.name)
+        if asked.only is not None and "only" not in inspect.signature(run).parameters:
+            say(f"expected no --only, got {asked.only!r}; {asked.name} has no parts")
+            return 2
+        only = {} if asked.only is None else {"only": asked.only}
         try:
-            report = run(quick=asked.quick)
+            report = run(quick=asked.quick, **only)
         except NotInstalledError as error:
             say(str(error))
             return 3
+        except UsageError as error:
+            say(str(error))
+            return 2
     print(json.dumps(report.to_dict()) if asked.json else report.table())
     return 0 if report.passes else 1
 
 
 def _load(name: str) -> Callable[..., Report]:
     return importlib.import_module(f"benchmarks.{name.replace('-', '_')}").run
+
+
+def _joined(name: str, files: Sequence[Path]) -> dict[str, Any]:
+    """One report of several, in the order of the files; the machine is that of the first."""
+    told = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    for file, each in zip(files, told, strict=True):
+        if each["name"] != name:
+            raise SystemExit(f"{file}: expected a report of {name}, got one of {each['name']}")
+    rows = {key: [row for each in told for row in each[key]] for key in ("claims", "samples")}
+    return {**told[0], **rows}
 
 
 def _unknown(name: str, available: Sequence[str]) -> str:

@@ -92,7 +92,14 @@ def from_optuna(
     with _quiet(optuna):
         theirs: Any = source
         if isinstance(source, str):
-            theirs = optuna.load_study(study_name=name, storage=source)
+            try:
+                theirs = optuna.load_study(study_name=name, storage=source)
+            except KeyError:
+                held = optuna.get_all_study_names(storage=source)
+                told = ", ".join(held) or "none"
+                raise UsageError(
+                    f"expected a study {name!r} in {source}, got {told:.200}; name one of these"
+                ) from None
         trials = sorted(theirs.get_trials(deepcopy=False), key=lambda trial: trial.number)
         ours = json.loads(theirs.user_attrs.get(_OURS, "{}"))
         if space is None:

@@ -42,7 +42,7 @@ def read_csv(
             line).
     """
     path, goals = Path(path), Goals.of(goals)
-    rows, columns = _rows(path)
+    rows, columns = read_rows(path)
     names = {n: f"value.{n}" if n in space.parameters else n for n in goals.outcomes}
     needed = [each for each, parameter in space.free.items() if not parameter.when]
     missing = [each for each in [*needed, *names.values()] if each not in columns]
@@ -58,7 +58,7 @@ def read_csv(
             continue
         try:
             given = {n: row[n] for n in space.parameters if row.get(n, "") != ""}
-            point = space.check({n: _value(space.parameters[n], text) for n, text in given.items()})
+            point = space.check({n: typed(space.parameters[n], text) for n, text in given.items()})
             known.append((point, _outcome({n: row[column] for n, column in names.items()})))
         except UsageError as error:
             raise UsageError(f"{path}, line {line}: {error}") from None
@@ -107,7 +107,9 @@ def _of_trial(
     return point, metrics.told(trial)
 
 
-def _rows(path: Path) -> tuple[list[tuple[int, Mapping[str, str]]], list[str]]:
+def read_rows(
+    path: str | os.PathLike[str],
+) -> tuple[list[tuple[int, Mapping[str, str]]], list[str]]:
     """Rows with their line numbers, and the names of the columns."""
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
@@ -129,7 +131,7 @@ def _rows(path: Path) -> tuple[list[tuple[int, Mapping[str, str]]], list[str]]:
     return rows, columns
 
 
-def _value(parameter: Parameter, text: str) -> Value:
+def typed(parameter: Parameter, text: str) -> Value:
     """A cell in the type of its parameter; a text that is none stays, and is refused by name."""
     if parameter.type in ("real", "integer"):
         return _number(text)

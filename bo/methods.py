@@ -102,7 +102,10 @@ def make_strategy(
         inner_options = build(surrogate.options(), inner, owner=f"surrogate {surrogate.name}")
         return row.load()(method, space, fitting(row, goals), made, seed, inner_options)
     if inner:
-        raise UsageError(unknown(f"option of method {method}", prefix + next(iter(inner)), own))
+        raise UsageError(
+            f"method {method} expected no option of a surrogate, got {prefix}{next(iter(inner))}; "
+            "name the surrogate as the method, such as gp-map"
+        )
     return row.load()(space, fitting(row, goals), made, seed)
 
 

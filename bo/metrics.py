@@ -5,6 +5,7 @@ Command line, exports and pages all call these functions, so that they show the 
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -185,3 +186,16 @@ def _volume(kept: _Kept, corner: Sequence[float] | None, goals: Goals) -> float 
 
 def _oriented(trial: Trial, goals: Goals) -> tuple[float, ...]:
     return tuple(goal.sign * trial.values[goal.name] for goal in goals.goals)
+
+
+def reasons(trials: Sequence[Trial]) -> dict[str, int]:
+    """How many trials failed for which kind of reason, told by a reason of each; at most three.
+
+    Two reasons are of a kind where they are equal up to the first colon ("exit status 1: ...").
+    """
+    told = [trial.reason or "unknown" for trial in trials if trial.state == "failed"]
+    kinds = Counter(reason.partition(":")[0] for reason in told)
+    return {
+        Counter(r for r in told if r.partition(":")[0] == kind).most_common(1)[0][0]: count
+        for kind, count in kinds.most_common(3)
+    }

@@ -256,6 +256,11 @@ def boolean(*, when: Mapping[str, Any] | None = None) -> Parameter:
 
 def fixed(value: Value, *, when: Mapping[str, Any] | None = None) -> Parameter:
     """A constant that is passed on to the objective and never searched."""
+    if isinstance(value, (list, tuple)):
+        raise UsageError(
+            f"fixed expected one number, text or boolean, got {value!r:.100}; "
+            "write what is longer into the objective"
+        )
     return Parameter("fixed", values=_distinct("fixed", (value,), least=1), when=_conditions(when))
 
 
@@ -275,6 +280,10 @@ def from_table(name: str, table: Any) -> Parameter:
         if key not in known:
             raise UsageError(unknown(f"field of {kind} parameter {name}", key, known))
     when = given.pop("when", None)
+    if isinstance(given.get("values"), str):
+        raise UsageError(
+            f"parameter {name} expected a list of values, got {given['values']!r:.100}"
+        )
     try:
         if kind == "real":
             return real(**given, when=when)

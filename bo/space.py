@@ -36,6 +36,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bo import pools
 from bo.constraints import TOLERANCE, Constraint, parse
 from bo.parameters import (
     Array,
@@ -124,7 +125,8 @@ class Space:
 
     Args:
         parameters: parameter by name; the order is that of the columns.
-        candidates: the only points that may be evaluated, or None.
+        candidates: the only points that may be evaluated: mappings, a data frame, or the path of a
+            CSV file with a column per parameter; None for all of the space.
         subject_to: constraints between the parameters, such as "a + b <= 1".
 
     Attributes:
@@ -144,7 +146,7 @@ class Space:
         self,
         parameters: Mapping[str, Parameter],
         *,
-        candidates: Sequence[Mapping[str, Any]] | None = None,
+        candidates: Any = None,
         subject_to: Sequence[str] = (),
     ) -> None:
         if not isinstance(parameters, Mapping):
@@ -166,12 +168,12 @@ class Space:
         self.free: dict[str, Parameter] = {
             n: p for n, p in self.parameters.items() if p.type != "fixed"
         }
+        self._order = _ordered(self.parameters)
         if not any(not p.when for p in self.free.values()):
             raise UsageError(
                 "a space expected at least one parameter that is not fixed and always active, "
                 "got none"
             )
-        self._order = _ordered(self.parameters)
         self.conditional: list[str] = [
             n for n in self._order if n in self.free and self.free[n].when
         ]
@@ -181,7 +183,7 @@ class Space:
         )
         self.candidates: list[Parameters] | None = None
         if candidates is not None:
-            self.candidates = self._checked(candidates)
+            self.candidates = self._checked(pools.rows_of(candidates, self.parameters))
         elif self.constraints:
             _ = self.region  # refuses constraints that no point satisfies
 
@@ -189,7 +191,7 @@ class Space:
     def from_dict(tables: Mapping[str, Any]) -> "Space":
         """A space from the tables of SPACE.toml, or from `to_dict`."""
         tables = dict(tables)
-        columns = tables.pop("candidates", None)
+        candidates = tables.pop("candidates", None)
         subject_to = tables.pop("constraints", ())
         if isinstance(subject_to, Mapping):
             raise UsageError(
@@ -197,13 +199,7 @@ class Space:
                 "name, rename it"
             )
         parameters = {name: from_table(name, table) for name, table in tables.items()}
-        if columns is None:
-            return Space(parameters, subject_to=subject_to)
-        rows = [
-            {name: value for name, value in zip(columns, row, strict=True) if value is not None}
-            for row in zip(*columns.values(), strict=True)
-        ]
-        return Space(parameters, candidates=rows, subject_to=subject_to)
+        return Space(parameters, candidates=candidates, subject_to=subject_to)
 
     @staticmethod
     def from_toml(path: str | Path) -> "Space":
@@ -214,9 +210,11 @@ class Space:
             raise UsageError(
                 f"expected a readable TOML file of parameters at {path}: {error}"
             ) from None
-        return Space.from_dict(
-            {name: _with_file(name, table, Path(path).parent) for name, table in tables.items()}
-        )
+        folder = Path(path).parent
+        tables = {name: _with_file(name, table, folder) for name, table in tables.items()}
+        if isinstance(tables.get("candidates"), str):
+            tables["candidates"] = str(folder / tables["candidates"])
+        return Space.from_dict(tables)
 
     @functools.cached_property
     def d(self) -> int:
@@ -490,7 +488,12 @@ class Space:
         )
 
     def _checked(self, candidates: Sequence[Mapping[str, Any]]) -> list[Parameters]:
-        rows = [self.typed(row) for row in candidates]
+        rows: list[Parameters] = []
+        for place, row in enumerate(candidates, 1):
+            try:
+                rows.append(self.typed(row))
+            except UsageError as error:
+                raise UsageError(f"candidates, row {place}: {error}") from None
         if not rows:
             raise UsageError("candidates expected at least one row, got none")
         for constraint in self.constraints:
@@ -544,8 +547,10 @@ def _linked(parameters: Mapping[str, Parameter]) -> dict[str, Parameter]:
     for name, parameter in parameters.items():
         when: dict[str, tuple[Value, ...]] = {}
         for parent, values in parameter.when:
-            if parent not in parameters or parent == name:
-                others = [other for other in parameters if other != name]
+            others = [other for other in parameters if other != name]
+            if parent == name or not others:
+                raise UsageError(f"when of parameter {name} expected another one, got {parent!r}")
+            if parent not in parameters:
                 raise UsageError(
                     f"when of parameter {name}: {unknown('parameter', parent, others)}"
                 )

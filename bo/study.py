@@ -11,6 +11,7 @@ import collections
 import contextlib
 import importlib
 import json
+import logging
 import math
 import secrets
 import time
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     import optuna
     import pandas as pd
     from ax.api.client import Client
+
+_logger = logging.getLogger(__name__)
 
 Callback = Callable[[Trial], Any]
 AfterAsk = Callable[[Sequence[Trial], list[Trial], Mapping[str, Any] | None], Any]
@@ -86,6 +89,8 @@ class Study:
     ) -> None:
         space = space if isinstance(space, Space) else Space(space)
         goals = Goals.of(goal, subject_to, reference)
+        if not isinstance(options, (Mapping, type(None))):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise UsageError(f'options expected a mapping such as {{"depth": 3}}, got {options!r}')
         asked_seed, seed = seed, _seed(seed)
         made = make_strategy(method, space, goals, options or {}, seed)  # refuse before writing
         row = StudyRow(
@@ -281,6 +286,8 @@ class Study:
         """
         for what, count in (("budget", budget), ("parallel", parallel), ("batch", batch)):
             _check_count(what, count)
+        if executor is not None and not hasattr(executor, "submit"):
+            raise UsageError(f"executor expected submit(f, *args), got {executor!r:.100}")
         if not callable(objective):
             raise UsageError(f"expected an objective f(parameters), got {objective!r:.100}")
         stop = Stopping(stop_at, stop_after, stall)
@@ -299,7 +306,18 @@ class Study:
             if shown is not None:
                 shown(trial)
         line.close()
+        self._tell_of_failures()
         return Result(self, stop.reason)
+
+    def _tell_of_failures(self) -> None:
+        """A warning on standard error, where no trial is complete."""
+        trials = self.trials
+        reasons = metrics.reasons(trials)
+        if reasons and not any(trial.state == "complete" for trial in trials):
+            (reason, count), *_ = reasons.items()
+            _logger.warning(
+                "no trial of %s is complete; %d failed like this: %s", self.name, count, reason
+            )
 
     def steps(
         self,
@@ -525,7 +543,7 @@ def minimize(
     """
     study = Study(
         space,
-        f"minimize {goal}",
+        f"minimize {_outcome(goal)}",
         subject_to=subject_to,
         name=name,
         store=store,
@@ -554,7 +572,7 @@ def maximize(
     """Find parameters at which `f` is large; as `minimize` otherwise."""
     study = Study(
         space,
-        f"maximize {goal}",
+        f"maximize {_outcome(goal)}",
         subject_to=subject_to,
         name=name,
         store=store,
@@ -563,6 +581,15 @@ def maximize(
         seed=seed,
     )
     return study.run(f, budget, parallel=parallel, callback=callback)
+
+
+def _outcome(goal: Any) -> str:
+    if not isinstance(goal, str) or len(goal.split()) != 1 or "," in goal:
+        raise UsageError(
+            f"goal expected the name of one outcome, got {goal!r:.100}; several goals are for "
+            'bo.Study(space, "minimize a, maximize b")'
+        )
+    return goal.strip()
 
 
 def _seed(seed: int | None) -> int:

@@ -20,45 +20,25 @@ torch.
 
 import dataclasses
 import math
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from llvmlite.binding import add_symbol
-from numba import types
-from numba.extending import get_cython_function_address
-from numpy.typing import NDArray
 from torch import Tensor
 
-from surrogates.compiled import compiled
-from surrogates.gp import warp
-from surrogates.gp.conditioned import JITTERS, LOG_2PI, MEAN_VAR, conditioned
-from surrogates.gp.hyperpriors import Prior
+from surrogates.gp import fused, warp
+from surrogates.gp.conditioned import conditioned
+from surrogates.gp.fused import LEAST_NOISE_VAR, MEAN_VAR
+from surrogates.gp.hyperpriors import Prior, terms
 from surrogates.gp.kernels import Kernel
 from surrogates.gp.pairs import Covariances, pairs
+from surrogates.inference import contract
 
-Array = NDArray[np.float64]
+__all__ = ["LEAST_NOISE_VAR", "MEAN_VAR", "Data", "Hyperposterior"]
 
-LEAST_NOISE_VAR = 1e-4
 _SQRT5 = math.sqrt(5.0)
 _MOST_ON_CUDA, _MOST_ELSEWHERE = 100_000_000, 100_000  # elements of the matrices made at once
 _MOST_COMPOSED = 1_000_000  # of those of a kernel with several parts, and there are more calls
-_LOWER = np.frombuffer(b"L", dtype=np.uint8)
-
-
-def _lapack(name: str, arguments: str) -> Any:
-    """A routine of LAPACK that compiled code can call; `i`, `d` and `c` are pointers."""
-    symbol = f"wald_{name}"
-    add_symbol(symbol, get_cython_function_address("scipy.linalg.cython_lapack", name))
-    kinds = {"i": types.int32, "d": types.float64, "c": types.uint8}
-    pointers = [types.CPointer(kinds[letter]) for letter in arguments]
-    return types.ExternalFunction(symbol, types.void(*pointers))
-
-
-_dpotrf = _lapack("dpotrf", "cidii")
-_dpotri = _lapack("dpotri", "cidii")
-_dpotrs = _lapack("dpotrs", "ciididii")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,6 +98,7 @@ class Hyperposterior:
         n = len(data.y)
         upper = torch.triu_indices(n, n, 1, dtype=torch.int64, device=data.X.device)
         self.upper = upper
+        self._terms = terms(prior) if self.fused else None
         if data.kernel is not None:
             self._rows = pairs(data.kernel, data.X.unsqueeze(0), upper)
             return
@@ -140,9 +121,26 @@ class Hyperposterior:
         self, x: Float[Tensor, "chains dim"]
     ) -> tuple[Float[Tensor, " chains"], Float[Tensor, "chains dim"]]:
         """Log densities and their gradients; -inf where no jitter makes a matrix definite."""
+        if self.fused and self._terms is not None:
+            told = fused.log_posteriors(
+                np.ascontiguousarray(x.numpy()), *self._arrays, *self._terms
+            )
+            return torch.from_numpy(told[0]), torch.from_numpy(told[1])
         value, gradient = self.log_likelihood(x)
         prior, slope = self.prior.value_and_grad(x)
         return value + prior, gradient + slope
+
+    def leapfrog(
+        self, x: Tensor, momentum: Tensor, gradient: Tensor, factor: Tensor, size: float, steps: int
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """See `contract.Leaping`."""
+        if not (self.fused and self._terms is not None):
+            return contract.leapfrog_by_steps(self, x, momentum, gradient, factor, size, steps)
+        at, push, slope = (np.array(told.numpy(), order="C") for told in (x, momentum, gradient))
+        across = np.ascontiguousarray(factor.numpy())
+        values = fused.leapfrogs(at, push, slope, across, size, steps, *self._arrays, *self._terms)
+        position, momentum, gradient = map(torch.from_numpy, (at, push, slope))
+        return position, momentum, torch.from_numpy(values), gradient
 
     def log_likelihood(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Log marginal likelihoods (chains,) and their gradients at (chains, dim) points."""
@@ -154,7 +152,7 @@ class Hyperposterior:
             part = self._batched if data.kernel is None else self._composed
             told = [part(some) for some in x.split(max(1, most // size))]
             return torch.cat([value for value, _ in told]), torch.cat([slope for _, slope in told])
-        values, gradients = _log_likelihoods(np.ascontiguousarray(x.numpy()), *self._arrays)
+        values, gradients = fused.log_likelihoods(np.ascontiguousarray(x.numpy()), *self._arrays)
         return torch.from_numpy(values), torch.from_numpy(gradients)
 
     def _batched(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -215,108 +213,3 @@ def _kernel(squared: Tensor, matern: bool) -> tuple[Tensor, Tensor]:
     r = _SQRT5 * squared.sqrt()
     decay = torch.exp(-r)
     return (1.0 + r + r.square() / 3.0) * decay, -5.0 / 6.0 * (1.0 + r) * decay
-
-
-@compiled
-def _log_likelihoods(
-    x: Array, squares: Array, y: Array, known: Array, matern: bool
-) -> tuple[Array, Array]:
-    """See `Hyperposterior.log_likelihood`; `known` is empty where the noise is not."""
-    chains, dim = x.shape
-    p, pairs = squares.shape
-    n = len(y)
-    values, gradients = np.empty(chains), np.zeros((chains, dim))
-    exponent, k, slope = np.empty(pairs), np.empty(pairs), np.empty(pairs)
-    matrix, alpha, noise = np.empty((n, n)), np.empty(n), np.empty(n)
-    size, one = np.array([n], dtype=np.int32), np.array([1], dtype=np.int32)
-    failed = np.zeros(1, dtype=np.int32)
-    for c in range(chains):
-        weight = np.exp(-2.0 * x[c, :p])
-        signal_var = math.exp(x[c, p])
-        noise_var = 0.0
-        if len(known):
-            noise[:] = known
-        else:
-            noise_var = math.exp(x[c, p + 1])
-            noise[:] = LEAST_NOISE_VAR + noise_var
-        squared = np.dot(weight, squares)
-        if matern:
-            for i in range(pairs):
-                exponent[i] = -_SQRT5 * math.sqrt(squared[i])
-            _exp(exponent, k)
-            for i in range(pairs):
-                decay, r = signal_var * k[i], -exponent[i]
-                k[i] = (1.0 + r + r * r / 3.0) * decay
-                slope[i] = -5.0 / 6.0 * (1.0 + r) * decay
-        else:
-            for i in range(pairs):
-                exponent[i] = -0.5 * squared[i]
-            _exp(exponent, k)
-            for i in range(pairs):
-                k[i] *= signal_var
-                slope[i] = -0.5 * k[i]
-        for jitter in JITTERS:
-            at = 0
-            for i in range(n):  # the upper triangle in rows is LAPACK's lower one in columns
-                matrix[i, i] = signal_var * (1.0 + jitter) + noise[i] + MEAN_VAR
-                for j in range(i + 1, n):
-                    matrix[i, j] = k[at] + MEAN_VAR
-                    at += 1
-            _dpotrf(_LOWER.ctypes, size.ctypes, matrix.ctypes, size.ctypes, failed.ctypes)
-            if failed[0] == 0:
-                break
-        if failed[0] != 0:
-            values[c] = -np.inf
-            continue
-        log_det = 0.0
-        for i in range(n):
-            log_det += math.log(matrix[i, i])
-        alpha[:] = y
-        _dpotrs(
-            _LOWER.ctypes, size.ctypes, one.ctypes, matrix.ctypes, size.ctypes, alpha.ctypes,
-            size.ctypes, failed.ctypes,
-        )  # fmt: skip
-        values[c] = -0.5 * (np.dot(y, alpha) + n * LOG_2PI) - log_det
-        _dpotri(_LOWER.ctypes, size.ctypes, matrix.ctypes, size.ctypes, failed.ctypes)
-        at = 0
-        noisy, total, trace = 0.0, 0.0, 0.0
-        for i in range(n):
-            trace += matrix[i, i]
-            noisy += noise[i] * (alpha[i] * alpha[i] - matrix[i, i])
-            for j in range(i + 1, n):
-                total += matrix[i, j]
-                slope[at] *= alpha[i] * alpha[j] - matrix[i, j]
-                at += 1
-        constant = MEAN_VAR * (alpha.sum() ** 2 - trace - 2.0 * total)
-        gradients[c, :p] = -2.0 * weight * np.dot(squares, slope)
-        # See `_batched`.
-        gradients[c, p] = 0.5 * (np.dot(y, alpha) - n - noisy - constant)
-        if not len(known):
-            gradients[c, p + 1] = 0.5 * noisy * noise_var / (LEAST_NOISE_VAR + noise_var)
-    return values, gradients
-
-
-@compiled
-def _exp(x: Array, out: Array) -> None:
-    """exp(x) of numbers that are not above 0, to 1e-15; in loops that have no call in them."""
-    bits = np.empty(len(x), dtype=np.int64)
-    for i in range(len(x)):
-        whole = math.floor(max(x[i], -708.0) * 1.4426950408889634 + 0.5)
-        bits[i] = (np.int64(whole) + 1023) << 52
-        r = max(x[i], -708.0) - whole * 0.693147180369123816490 - whole * 1.90821492927058770002e-10
-        s = 1.0 + r / 13.0
-        s = 1.0 + r * s / 12.0
-        s = 1.0 + r * s / 11.0
-        s = 1.0 + r * s / 10.0
-        s = 1.0 + r * s / 9.0
-        s = 1.0 + r * s / 8.0
-        s = 1.0 + r * s / 7.0
-        s = 1.0 + r * s / 6.0
-        s = 1.0 + r * s / 5.0
-        s = 1.0 + r * s / 4.0
-        s = 1.0 + r * s / 3.0
-        s = 1.0 + r * s / 2.0
-        out[i] = 1.0 + r * s
-    powers = bits.view(np.float64)
-    for i in range(len(x)):
-        out[i] *= powers[i]

@@ -199,15 +199,15 @@ class Saas:
     def value_and_grad(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """See `Prior`."""
         constant = self.p * math.log(4.0 / math.pi)
-        nodes, log_nodes = _nodes(self.p)
+        shared = _nodes(self.p)
         if x.device.type == "cpu" and x.dtype == torch.float64:
-            values, gradients = _shrinkage(np.ascontiguousarray(x.numpy()), nodes, log_nodes)
+            values, gradients = _shrinkages(np.ascontiguousarray(x.numpy()), shared)
             return torch.from_numpy(values) + constant, torch.from_numpy(gradients)
-        t = torch.as_tensor(nodes).to(x)
+        t = torch.as_tensor(shared[0]).to(x)
         # log C+(1) of rho = exp(v) as a density of v, less what does not vary: v - log(1 + exp 2v).
         v = -2.0 * x.unsqueeze(1) - t[:, None]  # (chains, nodes, p)
         local = -_log_two_cosh(v)
-        log_tau = torch.as_tensor(log_nodes).to(x)
+        log_tau = torch.as_tensor(shared[1]).to(x)
         total = local.sum(dim=2) + log_tau
         value = torch.logsumexp(total, dim=1)
         share = torch.exp(total - value.unsqueeze(1))
@@ -228,55 +228,87 @@ def _log_two_cosh(v: Tensor) -> Tensor:
 
 
 @functools.lru_cache
-def _nodes(p: int) -> tuple[Array, Array]:
-    """Values of log tau, and the logarithms of its density there times the step.
+def _nodes(p: int) -> Array:
+    """Rows: values t of log tau, the logarithms of its density there times the step; exp(-t),
+    exp(t), and that density times the step.
 
     The more length-scales, the narrower is what they say of tau.
     """
     step = min(0.4, 1.5 / math.sqrt(p))
     t = np.arange(-36.0, 28.0, step)
     scale = math.log(_TAU_SCALE)
-    return t, math.log(2.0 / math.pi * step) - np.logaddexp(t - scale, scale - t)
+    log_density = math.log(2.0 / math.pi * step) - np.logaddexp(t - scale, scale - t)
+    return np.stack([t, log_density, np.exp(-t), np.exp(t), np.exp(log_density)])
+
+
+def terms(prior: Prior) -> tuple[Array, Array] | None:
+    """What compiled code makes a prior of; None for one that is not of this file.
+
+    Returns:
+        (dim, 5) of every coordinate: c, w, a, b and k in k - w (x - c)^2 / 2 + a x - b exp(x). And
+        the nodes of tau, where the length-scales share one; else an empty array.
+    """
+    parts = prior.parts if isinstance(prior, Independent) else (prior,)
+    rows: list[tuple[float, ...]] = []
+    shared = np.empty((5, 0))
+    for part in parts:
+        if isinstance(part, Normal):
+            for centre, sd in zip(part.centre, part.sd, strict=True):
+                constant = -math.log(sd) - 0.5 * math.log(2 * math.pi)
+                rows.append((centre, sd**-2.0, 0.0, 0.0, constant))
+        elif isinstance(part, Gamma):
+            constant = part.shape * math.log(part.rate) - math.lgamma(part.shape)
+            rows.append((0.0, 0.0, part.shape, part.rate, constant))
+        elif isinstance(part, Saas) and not rows:
+            shared = _nodes(part.p)
+            rows += [(0.0, 0.0, 0.0, 0.0, math.log(4.0 / math.pi))] * part.p
+        else:
+            return None
+    return np.array(rows), shared
 
 
 @compiled
-def _shrinkage(x: Array, nodes: Array, log_nodes: Array) -> tuple[Array, Array]:
-    """`Saas.value_and_grad` without its constant: products in place of sums of logarithms."""
-    chains, p = x.shape
-    m = len(nodes)
-    up, down, density = np.exp(-nodes), np.exp(nodes), np.exp(log_nodes)
-    reach = max(abs(nodes[0]), abs(nodes[-1]))
-    values, gradients = np.empty(chains), np.empty((chains, p))
-    product, logs, share, tanh = np.empty(m), np.empty(m), np.empty(m), np.empty((p, m))
-    for c in range(chains):
-        product[:] = 1.0
-        logs[:] = log_nodes
-        size, moved = 0.0, False  # of the logarithm of a product, at most
-        for j in range(p):
-            a, b = math.exp(-2.0 * x[c, j]), math.exp(2.0 * x[c, j])
-            size += abs(2.0 * x[c, j]) + reach
-            if size > _GREATEST_LOG:
-                logs -= np.log(product)
-                product[:] = 1.0
-                size, moved = abs(2.0 * x[c, j]) + reach, True
-            for k in range(m):
-                above, below = a * up[k], b * down[k]
-                both = above + below  # 2 cosh v
-                product[k] *= both
-                tanh[j, k] = (above - below) / both
-        top = 0.0
-        if moved:
-            logs -= np.log(product)
-            top = logs.max()
-            share[:] = np.exp(logs - top)
-        else:
-            for k in range(m):
-                share[k] = density[k] / product[k]
-        total = share.sum()
-        values[c] = top + math.log(total)
-        for j in range(p):
-            gradients[c, j] = 2.0 * np.dot(tanh[j], share) / total
+def _shrinkages(x: Array, shared: Array) -> tuple[Array, Array]:
+    """`Saas.value_and_grad` without its constant."""
+    values, gradients = np.empty(len(x)), np.zeros(x.shape)
+    for c in range(len(x)):
+        values[c] = shrinkage(x[c], gradients[c], shared)
     return values, gradients
+
+
+@compiled
+def shrinkage(x: Array, gradient: Array, shared: Array) -> float:
+    """Of one point: products in place of sums of logarithms. The gradient is added."""
+    p, m = len(x), shared.shape[1]
+    nodes, log_nodes, up, down, density = shared
+    reach = max(abs(nodes[0]), abs(nodes[-1]))
+    product, share, tanh = np.ones(m), np.empty(m), np.empty((p, m))
+    logs = np.empty(0)
+    size = 0.0  # of the logarithm of a product, at most
+    for j in range(p):
+        a, b = math.exp(-2.0 * x[j]), math.exp(2.0 * x[j])
+        size += abs(2.0 * x[j]) + reach
+        if size > _GREATEST_LOG:
+            logs = (logs if len(logs) else log_nodes) - np.log(product)
+            product[:] = 1.0
+            size = abs(2.0 * x[j]) + reach
+        for k in range(m):
+            above, below = a * up[k], b * down[k]
+            both = above + below  # 2 cosh v
+            product[k] *= both
+            tanh[j, k] = (above - below) / both
+    top = 0.0
+    if len(logs):
+        logs = logs - np.log(product)
+        top = logs.max()
+        share[:] = np.exp(logs - top)
+    else:
+        for k in range(m):
+            share[k] = density[k] / product[k]
+    total = share.sum()
+    for j in range(p):
+        gradient[j] += 2.0 * np.dot(tanh[j], share) / total
+    return top + math.log(total)
 
 
 _NOISE = {"saas": Gamma(0.9, 10.0), "gamma": Gamma(1.1, 0.05)}

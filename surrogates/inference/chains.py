@@ -26,6 +26,7 @@ from surrogates.inference.contract import (
     Density,
     Draws,
     check_start,
+    leapfrog,
     normals,
     uniforms,
 )
@@ -34,6 +35,7 @@ DIVERGED = 1000.0
 MOST_STEPS = 256
 _LEAST_ACCEPT = 0.05  # of a chain in the mean: one that is lost must not hold all others
 _SHORT = 20
+_LOST = 1.06  # R-hat above which draws say more of where chains began than of the density
 _GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 
 
@@ -154,18 +156,13 @@ def jitter(state: State) -> float:
 def travel(density: Density, state: State, steps: int, generator: Generator) -> Travelled:
     """So many leapfrog steps of every chain from a new momentum, and the test of the energy."""
     x, gradient, size = state.x, state.gradient, state.step_size
-    factor = state.factor.contiguous()  # the layout decides how products round
+    factor = state.factor
     momentum = normals((len(x), x.shape[1]), generator, x)
     uniform = uniforms((len(x),), generator, x)
     before = 0.5 * momentum.square().sum(dim=1) - state.value
-    across = factor.T.contiguous()
-    position, value = x, state.value
-    momentum.addmm_(gradient, factor, alpha=0.5 * size)
-    for left in range(steps, 0, -1):
-        # A chain that meets NaN on its way stays by itself, and fails the test at the end.
-        position = torch.addmm(position, momentum, across, alpha=size)
-        value, gradient = density.value_and_grad(position)
-        momentum.addmm_(gradient, factor, alpha=size if left > 1 else 0.5 * size)
+    position, momentum, value, gradient = leapfrog(
+        density, x, momentum, gradient, factor, size, steps
+    )
     energy = 0.5 * momentum.square().sum(dim=1) - value
     lost = energy - before
     lost = torch.where(torch.isfinite(lost), lost, torch.full_like(lost, math.inf))
@@ -233,15 +230,19 @@ class Adaptation:
         looks: tuple[float, ...] = (0.25, 0.5, 0.75),
     ) -> None:
         short = warmup < _SHORT
-        self.sizes = StepSize(state.step_size, target, boost=1.0 if short else 10.0)
+        boost = 1.0 if short else 10.0
+        self.sizes = StepSize(state.step_size, target, boost=boost)
         self.looks = [] if short else [math.floor(warmup * share) for share in looks]
         self.seen: list[Tensor] = []
         self.count = 0
 
-    def update(self, state: State, accept: Tensor) -> State:
-        """The state to go on with, from where a trajectory ended and how it was accepted."""
+    def update(self, state: State, accept: Tensor | None) -> State:
+        """The state to go on with, from where a trajectory ended and how it was accepted.
+
+        None for `accept`: it had other steps, and says nothing of the size.
+        """
         self.count += 1
-        size = self.sizes.update(accept)
+        size = state.step_size if accept is None else self.sizes.update(accept)
         if not self.looks:
             return dataclasses.replace(state, step_size=size)
         self.seen.append(state.x)
@@ -264,6 +265,7 @@ def collect(
     state: State,
     counted: Counted,
     options: Wanted,
+    relearn: Callable[[State, Tensor], State] | None = None,
 ) -> tuple[Draws, State]:
     """Draw until the diagnostics hold, or until there are `most_draws` (see `hmc.run`).
 
@@ -272,6 +274,8 @@ def collect(
         state: where the chains begin.
         counted: the density that `advance` calls.
         options: how much is wanted.
+        relearn: makes a better state of one and its (chains, draws, dim) draws. Where these are far
+            from convergence they were warm-up: they are dropped, and it goes on from that state.
     """
     kept: list[Tensor] = []
     values: list[Tensor] = []
@@ -290,6 +294,10 @@ def collect(
         told = judge(x, value, rhat=options.rhat, ess=options.ess)
         if told["converged"] or wanted == options.most_draws:
             break
+        if relearn is not None and not told["rhat_max"] <= _LOST:
+            state = relearn(state, x)
+            kept, values, energies = [], [], []
+            accepted, diverged = 0.0, 0
         wanted = min(2 * wanted, options.most_draws)
     told |= {
         "ebfmi_min": float(diagnostics.ebfmi(torch.stack(energies, dim=1)).min()),

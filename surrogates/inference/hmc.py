@@ -1,13 +1,16 @@
 """Hamiltonian Monte Carlo: many chains, jittered trajectories, run until the diagnostics hold.
 
 Neal (2011), "MCMC Using Hamiltonian Dynamics". The length of the trajectories is drawn anew for
-each (his section 3.2, against periodicity), the same for all chains. Trajectory, warm-up and what
-departs from the paper in them are in `chains`.
+each (his section 3.2, against periodicity), the same for all chains. So is, now and then, the step
+size: one trajectory in eight has steps of a quarter (his section 4.2), for chains that are where
+the density bends more than elsewhere and rejects all others. Trajectory, warm-up and what departs
+from the paper in them are in `chains`.
 """
 
+import dataclasses
 import math
 
-from torch import Generator
+from torch import Generator, Tensor
 
 from surrogates.inference.chains import (
     MOST_STEPS,
@@ -17,6 +20,7 @@ from surrogates.inference.chains import (
     collect,
     init,
     jitter,
+    pooled_factor,
     travel,
 )
 from surrogates.inference.contract import Counted, Density, Draws
@@ -25,6 +29,8 @@ from surrogates.options import option, options
 __all__ = ["Moved", "Options", "State", "init", "run", "step", "warm_up"]
 
 _SHORTEST, _LONGEST = 0.4, 1.6  # share of the mean trajectory
+_AGAIN = 15  # trajectories that find the step size for a metric that was learned from draws
+_CAREFUL, _SLOWER = 8, 0.25  # one trajectory in so many, and its steps beside the others'
 
 
 @options
@@ -61,8 +67,17 @@ def step(
     """
     share = _SHORTEST + (_LONGEST - _SHORTEST) * jitter(state)
     steps = min(max(math.ceil(options.trajectory * share / state.step_size), 1), MOST_STEPS)
-    travelled = travel(density, state, steps, generator)
-    return travelled.state, travelled.moved
+    if not _careful(state):
+        travelled = travel(density, state, steps, generator)
+        return travelled.state, travelled.moved
+    slow = dataclasses.replace(state, step_size=_SLOWER * state.step_size)
+    travelled = travel(density, slow, steps, generator)
+    return dataclasses.replace(travelled.state, step_size=state.step_size), travelled.moved
+
+
+def _careful(state: State) -> bool:
+    """Whether the next trajectory has small steps."""
+    return (state.count + 1) % _CAREFUL == 0
 
 
 def warm_up(density: Density, state: State, options: Options, generator: Generator) -> State:
@@ -71,8 +86,9 @@ def warm_up(density: Density, state: State, options: Options, generator: Generat
         return state
     adaptation = Adaptation(state, options.warmup, options.target_accept)
     for _ in range(options.warmup):
+        careful = _careful(state)
         state, moved = step(density, state, options, generator)
-        state = adaptation.update(state, moved.accept)
+        state = adaptation.update(state, None if careful else moved.accept)
     return adaptation.best(state)
 
 
@@ -84,6 +100,8 @@ def run(
     generator: Generator,
 ) -> tuple[Draws, State]:
     """Warm up, then draw until the diagnostics hold, or until there are `most_draws`.
+
+    Draws that are far from convergence are warm-up, too: the metric is learned again from them.
 
     Args:
         density: unnormalised.
@@ -99,4 +117,17 @@ def run(
     """
     counted = Counted(density)
     state = warm_up(counted, state, options, generator)
-    return collect(lambda state: step(counted, state, options, generator), state, counted, options)
+
+    def relearn(state: State, x: Tensor) -> State:
+        late = x[:, x.shape[1] // 2 :].flatten(0, 1)
+        state = dataclasses.replace(state, factor=pooled_factor(late, state.factor))
+        return warm_up(counted, state, again, generator)
+
+    again = dataclasses.replace(options, warmup=min(options.warmup, _AGAIN))
+    return collect(
+        lambda state: step(counted, state, options, generator),
+        state,
+        counted,
+        options,
+        relearn if options.warmup else None,
+    )

@@ -384,3 +384,33 @@ def gone(pid: int, seconds: float = 5) -> bool:
             return True
         time.sleep(0.05)
     return False
+
+
+def test_reasons_are_shown_where_trials_fail(wald):
+    (wald.folder / "space.toml").write_text('x = { type = "real", low = 0, high = 1 }\n')
+    told = ["optimize", "sh -c 'echo {x} >&2; exit 3'", "--space", "space.toml", "--budget", "3"]
+    ended = wald(*told, "--method", "sobol", "--name", "lab")
+    assert "3 of 3: exit status 3" in ended.stdout
+    failures = wald.json("show", "lab")["failures"]
+    assert sum(failures.values()) == 3
+
+
+def test_a_study_goes_to_optuna(wald):
+    optuna = pytest.importorskip("optuna")
+    (wald.folder / "space.toml").write_text('x = { type = "real", low = 0, high = 1 }\n')
+    wald("optimize", "echo {x}", "--space", "space.toml", "--budget", "3", "--name", "lab")
+    url = f"sqlite:///{wald.folder}/optuna.db"
+    told = wald.json("export", "lab", "--format", "optuna", "--out", url)
+    assert told["study"] == "lab"
+    theirs = optuna.load_study(study_name="lab", storage=url)
+    assert [trial.value for trial in theirs.trials] == [t.params["x"] for t in theirs.trials]
+    assert len(theirs.trials) == 3
+    assert "expected --out URL" in wald("export", "lab", "--format", "optuna").stderr
+
+
+def test_an_outcome_is_told_once(wald):
+    (wald.folder / "space.toml").write_text('x = { type = "real", low = 0, high = 1 }\n')
+    wald("ask", "lab", "--space", "space.toml", "--goal", "maximize gain")
+    assert "each outcome once, got gain twice" in wald("tell", "lab", 0, "gain=1", "gain=2").stderr
+    told = wald.json("tell", "lab", 0, "gain=1±0.5")
+    assert told["state"] == "complete"

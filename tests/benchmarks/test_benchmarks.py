@@ -135,6 +135,41 @@ def test_absent_peer_exits_3_and_names_the_extra(capsys):
     assert 'pip install "wald[peers]"' in err
 
 
+def parted(*, quick, only=None):
+    named = Claim(only or "all", ours=1.0, peer=2.0, bound=2.0, unit="s")
+    return Report("parted", Peer("rival", "1.0", {}), [named], [{"part": only}])
+
+
+def test_a_part_alone_and_parts_joined(tmp_path, capsys):
+    files = []
+    for part in ("a", "b"):
+        assert harness.main(["parted", "--json", "--only", part], {"parted": parted}) == 0
+        files.append(tmp_path / f"{part}.json")
+        files[-1].write_text(capsys.readouterr().out)
+    assert harness.main(["parted", "--parts", *map(str, files)], {"parted": parted}) == 0
+    joined = json.loads(capsys.readouterr().out)
+    assert [claim["name"] for claim in joined["claims"]] == ["a", "b"]
+    assert joined["samples"] == [{"part": "a"}, {"part": "b"}]
+
+
+def test_parts_that_fall_short_exit_1(tmp_path, capsys):
+    harness.main(["fake", "--json"], {"fake": fake(SLOWER)})
+    (tmp_path / "a.json").write_text(capsys.readouterr().out)
+    assert harness.main(["fake", "--parts", str(tmp_path / "a.json")], {"fake": fake()}) == 1
+
+
+def test_a_benchmark_without_parts_refuses_one(capsys):
+    assert harness.main(["fake", "--only", "a"], {"fake": fake(FASTER)}) == 2
+    assert "fake has no parts" in capsys.readouterr().err
+
+
+def test_reports_of_another_benchmark_are_refused(tmp_path, capsys):
+    harness.main(["fake", "--json"], {"fake": fake(FASTER)})
+    (tmp_path / "a.json").write_text(capsys.readouterr().out)
+    with pytest.raises(SystemExit, match="expected a report of parted, got one of fake"):
+        harness.main(["parted", "--parts", str(tmp_path / "a.json")], {"parted": parted})
+
+
 def test_store_asks_for_its_peer_first(monkeypatch):
     def refuse(distribution, *, extra):
         raise NotInstalledError(distribution)

@@ -11,6 +11,7 @@ from torch import Generator, Tensor
 from surrogates.errors import UsageError
 from surrogates.gp import hyperpriors
 from surrogates.gp.hyperposterior import LEAST_NOISE_VAR, MEAN_VAR, Data, Hyperposterior
+from surrogates.inference.contract import leapfrog_by_steps
 
 F64: dict[str, Any] = {"dtype": torch.float64, "device": "cpu"}
 
@@ -168,3 +169,41 @@ def test_draws_of_a_prior_have_its_density(name: str) -> None:
 def test_an_unknown_prior_is_refused() -> None:
     with pytest.raises(UsageError, match="expected one of moderate, dimension-scaled, saas"):
         hyperpriors.named("uniform", 2, noise=True)
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["unknown noise", "known noise"])
+@pytest.mark.parametrize("name", hyperpriors.NAMES)
+def test_compiled_posterior_and_trajectory_are_those_made_of_parts(name: str, known: bool) -> None:
+    data = made(20, 6, matern=True, known=known, seed=3)
+    density = Hyperposterior(data, hyperpriors.named(name, data.p, noise=not known))
+    x = torch.randn((5, data.dim), generator=seeded(1), **F64)
+    value, gradient = density.value_and_grad(x)
+    likelihood, slope = density.log_likelihood(x)
+    prior, other = density.prior.value_and_grad(x)
+    assert torch.allclose(value, likelihood + prior, rtol=1e-12)
+    assert torch.allclose(gradient, slope + other, rtol=1e-10, atol=1e-10)
+    momentum = torch.randn((5, data.dim), generator=seeded(2), **F64)
+    factor = (0.3 * torch.eye(data.dim, **F64) + 0.01).tril()
+    before = x.clone(), momentum.clone(), gradient.clone()
+    ours = density.leapfrog(x, momentum, gradient, factor, 0.1, 7)
+    theirs = leapfrog_by_steps(density, x, momentum, gradient, factor, 0.1, 7)
+    for end, truth in zip(ours, theirs, strict=True):
+        assert torch.allclose(end, truth, rtol=1e-8, atol=1e-8)
+    for told, was in zip((x, momentum, gradient), before, strict=True):
+        assert torch.equal(told, was)
+
+
+def test_a_prior_of_ones_own_has_no_terms_and_goes_by_steps() -> None:
+    class Flat:
+        def value_and_grad(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            return torch.zeros_like(x[:, 0]), torch.zeros_like(x)
+
+        def sample(self, n: int, generator: Generator, like: Tensor) -> Tensor:
+            return torch.zeros((n, 8), **F64)
+
+    data = made(12, 6, matern=True, known=False, seed=4)
+    density, x = Hyperposterior(data, Flat()), torch.zeros((2, data.dim), **F64)
+    assert hyperpriors.terms(density.prior) is None
+    assert torch.equal(density.value_and_grad(x)[0], density.log_likelihood(x)[0])
+    ends = density.leapfrog(x, x, density.value_and_grad(x)[1], torch.eye(data.dim, **F64), 0.1, 2)
+    assert torch.equal(ends[2], density.value_and_grad(ends[0])[0])

@@ -72,6 +72,7 @@ class Nevergrad:
         self.nevergrad = package("nevergrad", method="nevergrad")
         metamodel = package("nevergrad.optimization.metamodel", method="nevergrad")
         metamodel.float = _number  # its own float() of an array of one number fails since NumPy 2.4
+        _let_go(package("nevergrad.optimization.recaster", method="nevergrad"))
         names = self.nevergrad.optimizers.registry
         if options.optimizer not in names:
             raise UsageError(unknown("optimizer of nevergrad", options.optimizer, sorted(names)))
@@ -187,6 +188,21 @@ class Nevergrad:
             f"p{i}": values[name] if p.type in ("real", "integer") else p.values.index(values[name])
             for i, (name, p) in enumerate(self.space.free.items())
         }
+
+
+def _let_go(recaster: Any) -> None:
+    """Make its background threads end with the process, which else waits for them for ever."""
+    theirs = recaster._MessagingThread
+    if not getattr(theirs, "_let_go", False):
+
+        class Thread(theirs):
+            _let_go = True
+
+            def __init__(self, *args: Any, **kwargs: Any) -> None:
+                super().__init__(*args, **kwargs)
+                self.daemon = True
+
+        recaster._MessagingThread = Thread
 
 
 @dataclasses.dataclass

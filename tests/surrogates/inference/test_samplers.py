@@ -54,7 +54,7 @@ def test_hmc_leaves_a_density_as_it_is_at_any_step_size(seed: int) -> None:
         state = hmc.init(target.density, first)
         state = hmc.State(state.x, state.value, state.gradient, state.factor, size)
         accepted = 0.0
-        for _ in range(5):
+        for _ in range(9):  # one of them of small steps
             state, moved = hmc.step(target.density, state, hmc.Options(trajectory=2.0), generator)
             accepted = float(moved.accept.mean())
         error = (target.variance / 4096).sqrt()
@@ -98,6 +98,31 @@ def test_hmc_draws_the_same_from_the_same_seed_and_others_from_another() -> None
         drawn.append(hmc.run(target.density, state, options=options, generator=seeded(seed))[0].x)
     assert torch.equal(drawn[0], drawn[1])
     assert not torch.equal(drawn[0], drawn[2])
+
+
+def test_trajectories_of_small_steps_free_a_chain_that_rejects_all_others() -> None:
+    density = Differentiated(lambda x: -0.5 * x.square().sum(dim=1))
+    state = hmc.init(density, torch.full((4, 50), 1.0, dtype=torch.float64))
+    state = dataclasses.replace(state, step_size=3.0)  # not stable above 2
+    generator, freed = seeded(0), []
+    for _ in range(16):
+        before = state.x
+        state, _ = hmc.step(density, state, hmc.Options(trajectory=12.0), generator)
+        freed.append(not torch.equal(state.x, before))
+    assert state.step_size == 3.0
+    assert [number for number, free in enumerate(freed, 1) if free] == [8, 16]
+
+
+def test_hmc_learns_a_metric_from_draws_that_have_not_converged() -> None:
+    """A warm-up of less than 20 trajectories keeps the metric, which is 100 times too narrow."""
+    scale = torch.tensor([1.0, 100.0], dtype=torch.float64)
+    density = Differentiated(lambda x: -0.5 * (x / scale).square().sum(dim=1))
+    start = torch.randn((16, 2), generator=seeded(0), dtype=torch.float64)
+    options = hmc.Options(warmup=15, draws=16, most_draws=1024)
+    draws, state = hmc.run(density, hmc.init(density, start), options=options, generator=seeded(1))
+    assert draws.diagnostics["converged"] == 1.0
+    assert 50.0 < float(state.factor[1, 1] / state.factor[0, 0]) < 200.0
+    assert draws.x.flatten(0, 1).std(dim=0).tolist() == pytest.approx(scale.tolist(), rel=0.1)
 
 
 def test_points_outside_the_support_are_rejected() -> None:

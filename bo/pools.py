@@ -1,0 +1,65 @@
+"""Pools of candidates as users have them: mappings, columns, a data frame, a CSV file. No paper."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bo.parameters import Parameter
+from surrogates.errors import UsageError
+
+
+def rows_of(given: Any, parameters: Mapping[str, Parameter]) -> list[Mapping[str, Any]]:
+    """One mapping per candidate, not checked yet.
+
+    Args:
+        given: a sequence of mappings; a mapping of columns, in which None stands for a parameter
+            that is not active; a data frame; or the path of a CSV file, whose further columns are
+            not read and whose empty cells are parameters that are not active.
+        parameters: of the space.
+
+    Raises:
+        UsageError: another thing, columns of different lengths, or a file that cannot be read.
+    """
+    if isinstance(given, (str, os.PathLike)):
+        return _of_file(given, parameters)
+    if hasattr(given, "columns") and hasattr(given, "to_dict"):
+        return given.to_dict("records")
+    if isinstance(given, Mapping):
+        columns = {name: list(column) for name, column in given.items() if _is_list(column)}
+        if len(columns) < len(given) or len({len(column) for column in columns.values()}) > 1:
+            raise UsageError(
+                f"candidates expected columns of one length, such as {{x = [1, 2], y = [3, 4]}}, "
+                f"got {given!r:.100}"
+            )
+        return [
+            {name: value for name, value in zip(columns, row, strict=True) if value is not None}
+            for row in zip(*columns.values(), strict=True)
+        ]
+    if _is_list(given) and all(isinstance(row, Mapping) for row in given):
+        return list(given)
+    raise UsageError(
+        "candidates expected rows such as [{x = 1, y = 3}], columns, a data frame or the path of a "
+        f"CSV file, got {given!r:.100}"
+    )
+
+
+def _of_file(path: "str | os.PathLike[str]", parameters: Mapping[str, Parameter]) -> Any:
+    from bo.known import read_rows, typed
+
+    lines, columns = read_rows(path)
+    for name, parameter in parameters.items():
+        if name not in columns and parameter.type != "fixed" and not parameter.when:
+            told = ", ".join(columns) or "none"
+            raise UsageError(f"{path} expected a column {name}, got {told:.200}; add it")
+    return [
+        {
+            name: typed(parameter, row[name])
+            for name, parameter in parameters.items()
+            if row.get(name, "") != ""
+        }
+        for _, row in lines
+    ]
+
+
+def _is_list(given: Any) -> bool:
+    return isinstance(given, Sequence) and not isinstance(given, (str, bytes))
