@@ -12,7 +12,7 @@
 - `ehvi`: for several goals, log noisy expected hypervolume improvement, Daulton et al. (2021),
   "Parallel Bayesian Optimization of Multiple Noisy Objectives with Expected Hypervolume
   Improvement", in its logarithmic form of Ament et al. (2023). Of `gp-map` on the CPU:
-  `bo/acquisition/fused_ehvi.py`.
+  `bo/acquisition/fused_ehvi.py`; of many draws of hyperparameters `fused_mixture_ehvi.py`.
 
 Limits are models of what is to be at least 0 at a point that counts (outcome constraints, that an
 evaluation succeeds): improvement is weighed with the probability that they hold.
@@ -49,6 +49,7 @@ from torch import Tensor
 from bo.acquisition.fused import FusedLogEI
 from bo.acquisition.fused_ehvi import FusedLogEHVI
 from bo.acquisition.fused_mixture import FusedMixtureLogEI
+from bo.acquisition.fused_mixture_ehvi import FusedMixtureLogEHVI
 from bo.acquisition.thompson import ThompsonSample
 from surrogates.errors import UsageError
 from surrogates.gp.map import MapGP
@@ -127,17 +128,11 @@ def acquisition(
             f"acquisition {name} expected {'several goals' if name == 'ehvi' else 'one goal'}, got "
             f"{len(models.goals)}; leave the option out"
         )
+    models = _of_one_size(models)
     model, limits, m = models.goals[0], models.limits, len(models.goals)
     held = [*models.goals, *limits]
     fused = [each for each in held if isinstance(each, MapGP) and each.predictor is not None]
     closed = len(fused) == len(held)
-    if name == "ehvi":
-        assert reference is not None
-        if closed:
-            return FusedLogEHVI(fused[:m], reference, pending, limits=fused[m:], seed=seed)
-        return _hypervolume(models, observed, pending, reference, seed)
-    if name == "logei" and closed:
-        return FusedLogEI(fused[0], pending, limits=fused[1:], seed=seed, margin=margin)
     mixed = [
         each
         for each in held
@@ -145,8 +140,17 @@ def acquisition(
         and each.data.kernel is None  # the two that are compiled there
         and observed.device.type == "cpu"
     ]
-    draws = {each.num_mcmc_samples for each in mixed}
-    if name == "logei" and len(mixed) == len(held) and len(draws) == 1:
+    alike = len(mixed) == len(held)
+    if name == "ehvi":
+        assert reference is not None
+        if closed:
+            return FusedLogEHVI(fused[:m], reference, pending, limits=fused[m:], seed=seed)
+        if alike:
+            return FusedMixtureLogEHVI(mixed[:m], reference, pending, limits=mixed[m:], seed=seed)
+        return _hypervolume(models, observed, pending, reference, seed)
+    if name == "logei" and closed:
+        return FusedLogEI(fused[0], pending, limits=fused[1:], seed=seed, margin=margin)
+    if name == "logei" and alike:
         return FusedMixtureLogEI(mixed[0], pending, limits=mixed[1:], seed=seed, margin=margin)
     if name == "ts":
         return ThompsonSample(model, limits, observed, seed=seed)
@@ -236,6 +240,16 @@ def _hypervolume(
         prune_baseline=False,
         cache_root=False,
     )
+
+
+def _of_one_size(models: Models) -> Models:
+    """As many draws of hyperparameters in each mixture as in the smallest."""
+    held = [*models.goals, *models.limits]
+    counts = {each.num_mcmc_samples for each in held if isinstance(each, MixtureGP)}
+    if len(counts) < 2:
+        return models
+    cut = [each.thinned(min(counts)) if isinstance(each, MixtureGP) else each for each in held]
+    return Models(cut[: len(models.goals)], cut[len(models.goals) :])
 
 
 def _thinned(models: Sequence[Model]) -> list[Model]:

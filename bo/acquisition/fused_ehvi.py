@@ -55,7 +55,7 @@ class FusedLogEHVI(Fused):
         x = self.predictors[0].data.X
         means = np.stack([each.moments(x)[0] for each in self.predictors], axis=-1)
         holds = self.allowed()
-        boxes = [_boxes(means[holds[:, h], h], corner) for h in range(means.shape[1])]
+        boxes = [undominated(means[holds[:, h], h], corner) for h in range(means.shape[1])]
         self.lower = np.concatenate([lower for lower, _ in boxes])
         self.upper = np.concatenate([upper for _, upper in boxes])
         self.history = np.repeat(np.arange(len(boxes)), [len(lower) for lower, _ in boxes])
@@ -66,8 +66,11 @@ class FusedLogEHVI(Fused):
         told = [each.moments(x) for each in self.predictors]
         means = np.stack([mean for mean, _ in told], axis=1)
         stds = np.sqrt(np.stack([var for _, var in told], axis=1))
+        gaps, spreads = self.limit_moments(x)
+        k = means.shape[2]
+        stds, spreads = (np.repeat(each[:, :, None], k, axis=2) for each in (stds, spreads))
         cells = (self.lower, self.upper, self.history)
-        return _values(means, stds, *cells, *self.limit_moments(x)) + self.log_unit
+        return hypervolumes(means, stds, *cells, gaps, spreads) + self.log_unit
 
     def value_and_gradient(self, x: Array) -> tuple[float, Array]:
         """Value and gradient (d,) at one point (d,)."""
@@ -75,12 +78,19 @@ class FusedLogEHVI(Fused):
         means = np.stack([mean for mean, _, _, _ in told])
         stds = np.sqrt(np.array([var for _, var, _, _ in told]))
         gaps, spreads, through = limit_slopes(self, x)
-        value, by_mean, by_std, by_gap, by_spread = _slopes(
-            means, stds, self.lower, self.upper, self.history, gaps, spreads
+        k = means.shape[1]
+        value, by_mean, by_std, by_gap, by_spread = hypervolume_slopes(
+            means,
+            np.repeat(stds[:, None], k, axis=1),
+            self.lower,
+            self.upper,
+            self.history,
+            gaps,
+            np.repeat(spreads[:, None], k, axis=1),
         )
-        gradient = through(by_gap, by_spread) + np.sum(
+        gradient = through(by_gap, by_spread.sum(axis=1)) + np.sum(
             [
-                by_mean[j] @ to_mean + by_std[j] * to_var / (2.0 * stds[j])
+                by_mean[j] @ to_mean + by_std[j].sum() * to_var / (2.0 * stds[j])
                 for j, (_, _, to_mean, to_var) in enumerate(told)
             ],
             axis=0,
@@ -88,7 +98,7 @@ class FusedLogEHVI(Fused):
         return value + self.log_unit, gradient
 
 
-def _boxes(means: Array, corner: Array) -> tuple[Array, Array]:
+def undominated(means: Array, corner: Array) -> tuple[Array, Array]:
     """Lower and upper corners (K, m) of what the means (n, m) do not dominate."""
     known = torch.as_tensor(means if len(means) else corner[None])
     cut = FastNondominatedPartitioning(ref_point=torch.as_tensor(corner), Y=known)
@@ -97,7 +107,7 @@ def _boxes(means: Array, corner: Array) -> tuple[Array, Array]:
 
 
 @compiled
-def _slopes(
+def hypervolume_slopes(
     means: Array,
     stds: Array,
     lower: Array,
@@ -108,57 +118,57 @@ def _slopes(
 ) -> tuple[float, Array, Array, Array, Array]:
     """The log of the sum over histories and boxes of the expected gain times the limits' odds.
 
-    And its derivatives in the means (m, k), stds (m,), gaps (c, k) and spreads (c,).
+    And its derivatives in the means and stds (m, k), gaps and spreads (c, k) of each history.
     """
     m, k = means.shape
-    c = len(spreads)
+    c = len(gaps)
     boxes = len(lower)
     odds = np.zeros(k)
     pulls = np.empty((c, k))
     for h in range(k):
         for i in range(c):
-            value, slope = log_cdf(gaps[i, h] / spreads[i])
+            value, slope = log_cdf(gaps[i, h] / spreads[i, h])
             odds[h] += value
-            pulls[i, h] = slope / spreads[i]
+            pulls[i, h] = slope / spreads[i, h]
     logs = np.empty(boxes)
     to_mean, to_std = np.empty((boxes, m)), np.empty((boxes, m))
     for b in range(boxes):
         h = history[b]
         logs[b] = odds[h]
         for j in range(m):
-            z = (means[j, h] - lower[b, j]) / stds[j]
+            z = (means[j, h] - lower[b, j]) / stds[j, h]
             gain, slope = log_h(z)
             by_mean, by_std = slope, 1.0 - z * slope
             if upper[b, j] < np.inf:
-                z = (means[j, h] - upper[b, j]) / stds[j]
+                z = (means[j, h] - upper[b, j]) / stds[j, h]
                 beyond, slope = log_h(z)
                 ratio = min(math.exp(beyond - gain), 1.0 - 1e-12)
                 by_mean = (by_mean - ratio * slope) / (1.0 - ratio)
                 by_std = (by_std - ratio * (1.0 - z * slope)) / (1.0 - ratio)
                 gain += math.log1p(-ratio)
-            logs[b] += gain + math.log(stds[j])
-            to_mean[b, j] = by_mean / stds[j]
-            to_std[b, j] = by_std / stds[j]
+            logs[b] += gain + math.log(stds[j, h])
+            to_mean[b, j] = by_mean / stds[j, h]
+            to_std[b, j] = by_std / stds[j, h]
     top = logs.max()
     shares = np.exp(logs - top)
     total = shares.sum()
-    by_means, by_stds = np.zeros((m, k)), np.zeros(m)
+    by_means, by_stds = np.zeros((m, k)), np.zeros((m, k))
     of_history = np.zeros(k)
     for b in range(boxes):
         share = shares[b] / total
         of_history[history[b]] += share
         for j in range(m):
             by_means[j, history[b]] += share * to_mean[b, j]
-            by_stds[j] += share * to_std[b, j]
-    by_spread = np.zeros(c)
+            by_stds[j, history[b]] += share * to_std[b, j]
+    by_spread = np.empty((c, k))
     for i in range(c):
         pulls[i] *= of_history
-        by_spread[i] = -(pulls[i] * gaps[i]).sum() / spreads[i]
+        by_spread[i] = -pulls[i] * gaps[i] / spreads[i]
     return top + math.log(total), by_means, by_stds, pulls, by_spread
 
 
 @compiled
-def _values(
+def hypervolumes(
     means: Array,
     stds: Array,
     lower: Array,
@@ -169,5 +179,7 @@ def _values(
 ) -> Array:
     values = np.empty(len(stds))
     for i in range(len(stds)):
-        values[i] = _slopes(means[i], stds[i], lower, upper, history, gaps[i], spreads[i])[0]
+        values[i] = hypervolume_slopes(
+            means[i], stds[i], lower, upper, history, gaps[i], spreads[i]
+        )[0]
     return values

@@ -10,6 +10,9 @@ Limits: for each draw, times the probability that each holds by a draw of its ow
 Pending points: each draw is given values there that are drawn from what it expects, one for each
 (their section 3.2, with as many fantasies as draws). They are values of f, without noise, so that
 nothing is to be gained where a point is under evaluation already.
+
+Weights of the draws count as they are; with limits or pending points each draw is taken as often as
+it weighs instead, since the draws of several models, and what they imagine, go in pairs.
 """
 
 import math
@@ -51,8 +54,10 @@ class FusedMixtureLogEI(Closed):
     ) -> None:
         super().__init__(model)
         random = np.random.default_rng(seed)
-        held = [_imagining(each, pending, random) for each in (model, *limits)]
-        self.goal, *self.limits = (_Mixture(each) for each in held)
+        if limits or pending is not None:
+            model, limits = model.equal, [each.equal for each in limits]
+        held = [imagining(each, pending, random) for each in (model, *limits)]
+        self.goal, *self.limits = (Mixture(each) for each in held)
         self.thresholds = np.array([-each.centre / each.unit for each in limits])
         known = self.goal.inputs
         mean, _ = self.goal.moments(known)
@@ -61,12 +66,14 @@ class FusedMixtureLogEI(Closed):
             holds &= limit.moments(known)[0] >= threshold
         best = np.where(holds, mean, -np.inf).max(axis=1)
         self.best = np.where(holds.any(axis=1), best, mean.min(axis=1)) + margin / model.unit
-        self.log_unit = math.log(model.unit / len(best))
+        self.log_unit = math.log(model.unit)
+        with np.errstate(divide="ignore"):
+            self.log_weights = np.log(model.weights.double().numpy())
 
     def values(self, x: Array) -> Array:
         """Values (m,) at (m, d) columns."""
         mean, var = self.goal.moments(x)
-        logs = _log_improvements(mean, np.sqrt(var), self.best)
+        logs = _log_improvements(mean, np.sqrt(var), self.best) + self.log_weights[:, None]
         for limit, threshold in zip(self.limits, self.thresholds, strict=True):
             mean, var = limit.moments(x)
             logs += _log_chances((mean - threshold) / np.sqrt(var))
@@ -78,6 +85,7 @@ class FusedMixtureLogEI(Closed):
         mean, var, to_mean, to_var = self.goal.slopes(x)
         std = np.sqrt(var)
         logs, by_mean, by_std = _improvement_slopes(mean, std, self.best)
+        logs += self.log_weights
         slopes = by_mean[:, None] * to_mean + (by_std / (2.0 * std))[:, None] * to_var
         for limit, threshold in zip(self.limits, self.thresholds, strict=True):
             mean, var, to_mean, to_var = limit.slopes(x)
@@ -93,7 +101,7 @@ class FusedMixtureLogEI(Closed):
         return top + math.log(total) + self.log_unit, (share / total) @ slopes
 
 
-class _Mixture:
+class Mixture:
     """What a mixture predicts, in standardised units, draw by draw."""
 
     def __init__(self, model: MixtureGP) -> None:
@@ -134,7 +142,7 @@ class _Mixture:
         )
 
 
-def _imagining(model: MixtureGP, pending: Tensor | None, random: np.random.Generator) -> MixtureGP:
+def imagining(model: MixtureGP, pending: Tensor | None, random: np.random.Generator) -> MixtureGP:
     """The model with values at pending points, drawn for each draw of what it expects."""
     if pending is None:
         return model

@@ -157,21 +157,29 @@ class Problem:
         return hmc.init(self.density, start, around.factor), False
 
     def model(self, draws: Draws, state: Mapping[str, Any]) -> MixtureGP:
-        """The mixture over draws, `kept` of them.
+        """The mixture over draws, `kept` of them; those of weighted draws have weights.
 
         Args:
             draws: of the density.
             state: for the next `warm_start`.
         """
         flat = draws.x.flatten(0, 1).to(self.data.X)
-        kept = min(self.options.kept, len(flat))
+        kept, log_weights = min(self.options.kept, len(flat)), None
         if draws.log_weights is None:
             # In the order of chains, so that an even spread takes as many of each.
             at = torch.linspace(0, len(flat) - 1, kept, dtype=torch.float64, device="cpu")
             place = at.round().to(dtype=torch.int64, device=flat.device)
         else:
-            place = systematic(draws.log_weights.flatten().exp(), kept, self.generator)
-        model = MixtureGP(self.data, flat[place], centre=self.centre, unit=self.unit)
+            weights = draws.log_weights.flatten().exp()
+            place, log_weights = lightened(weights, kept, self.generator)
+            log_weights = log_weights.to(flat)
+        model = MixtureGP(
+            self.data,
+            flat[place],
+            centre=self.centre,
+            unit=self.unit,
+            log_weights=log_weights,
+        )
         model.eval()
         model.state = state if self._named is None else {**state, "kernel": self._named}
         model.diagnostics = {
@@ -196,3 +204,24 @@ def systematic(share: Tensor, n: int, generator: Generator) -> Tensor:
     at = (torch.arange(n, dtype=share.dtype, device=share.device) + offset) / n
     edges = share.cumsum(0) / share.sum()
     return torch.searchsorted(edges, at).clamp_max(len(share) - 1)
+
+
+def lightened(share: Tensor, n: int, generator: Generator) -> tuple[Tensor, Tensor]:
+    """Places and logarithms of the new weights of at most n draws, none of them twice.
+
+    Fearnhead & Clifford (2003), "On-line Inference for Hidden Markov Models via Particle Filters",
+    section 3.2: draws above some weight keep it, the others are picked by their shares, spread
+    evenly, and have that weight then. Of all unbiased ways this one changes the weights least.
+    """
+    share = share / share.sum()
+    heavy = share.argsort(descending=True)[: int((share > 0).sum())]
+    if len(heavy) <= n:
+        return heavy, share[heavy].log()
+    ranked = share[heavy]
+    left = 1.0 - ranked.cumsum(0) + ranked  # from a draw on
+    each = left[:n] / torch.arange(n, 0, -1, dtype=share.dtype, device=share.device)
+    whole = int((ranked[:n] > each).to(dtype=torch.int64).cumprod(0).sum())
+    rest = heavy[whole:]
+    picked = rest[systematic(share[rest], n - whole, generator)]
+    weight = each[whole].log().expand(n - whole)
+    return torch.cat([heavy[:whole], picked]), torch.cat([ranked[:whole].log(), weight])

@@ -258,7 +258,7 @@ def terms(prior: Prior) -> tuple[Array, Array] | None:
                 rows.append((centre, sd**-2.0, 0.0, 0.0, constant))
         elif isinstance(part, Gamma):
             constant = part.shape * math.log(part.rate) - math.lgamma(part.shape)
-            rows.append((0.0, 0.0, part.shape, part.rate, constant))
+            rows += [(0.0, 0.0, part.shape, part.rate, constant)] * part.dim
         elif isinstance(part, Saas) and not rows:
             shared = _nodes(part.p)
             rows += [(0.0, 0.0, 0.0, 0.0, math.log(4.0 / math.pi))] * part.p

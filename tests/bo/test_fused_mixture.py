@@ -19,13 +19,27 @@ F64: dict[str, Any] = {"dtype": torch.float64, "device": "cpu"}
 DRAWS = 8
 
 
-def made(seed: int, *, matern: bool = True, centre: float = 3.0, unit: float = 2.0) -> MixtureGP:
+def made(
+    seed: int,
+    *,
+    matern: bool = True,
+    centre: float = 3.0,
+    unit: float = 2.0,
+    weighted: bool = False,
+) -> MixtureGP:
     generator = Generator(device="cpu").manual_seed(seed)
     X = torch.rand((12, 3), generator=Generator(device="cpu").manual_seed(0), **F64)
     y = torch.randn(12, generator=generator, **F64)
     prior = hyperpriors.named("dimension-scaled", 3, noise=True)
     draws = prior.sample(DRAWS, generator, X) - 1.0
-    return MixtureGP(Data(X, y, (0, 1, 2), matern), draws, centre=centre, unit=unit)
+    weights = torch.tensor([0.3, 0.0, 0.25, 0.2, 0.1, 0.1, 0.05, 0.0], **F64)
+    return MixtureGP(
+        Data(X, y, (0, 1, 2), matern),
+        draws,
+        centre=centre,
+        unit=unit,
+        log_weights=weights.log() if weighted else None,
+    )
 
 
 def points(m: int) -> Array:
@@ -100,3 +114,30 @@ def test_it_is_what_logei_of_a_mixture_means_on_the_cpu() -> None:
     assert np.allclose(values.detach().numpy(), function.values(points(4)))
     (slope,) = torch.autograd.grad(values.sum(), x)
     assert np.allclose(slope[2, 0].numpy(), function.value_and_gradient(points(4)[2])[1])
+
+
+def test_weights_of_draws_count() -> None:
+    model = made(1, weighted=True)
+    function = FusedMixtureLogEI(model, None, seed=0)
+    gains = np.zeros(20)
+    for place, weight in enumerate(model.weights.tolist()):
+        alone = FusedMixtureLogEI(model.with_draws([place]), None, seed=0)
+        gains += weight * np.exp(alone.values(points(20)))
+    assert np.allclose(function.values(points(20)), np.log(gains), rtol=1e-8, atol=1e-8)
+    x = points(1)[0]
+    value, gradient = function.value_and_gradient(x)
+    assert value == pytest.approx(np.log(gains[0]), rel=1e-8)
+    change = [function.values(np.stack([x + s, x - s])) for s in 1e-6 * np.eye(3)]
+    slope = np.array([(above - below) / 2e-6 for above, below in change])
+    assert np.allclose(gradient, slope, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("limited", [False, True])
+def test_with_pending_points_or_limits_draws_count_as_often_as_they_weigh(limited: bool) -> None:
+    model, limits = made(1, weighted=True), [made(2, weighted=True)] if limited else []
+    waiting = None if limited else torch.as_tensor(points(2))
+    told = FusedMixtureLogEI(model, waiting, limits=limits, seed=0).values(points(9))
+    equal = FusedMixtureLogEI(
+        model.equal, waiting, limits=[each.equal for each in limits], seed=0
+    ).values(points(9))
+    assert np.array_equal(told, equal)
