@@ -7,12 +7,14 @@ mean is a constant ~ N(0, 1) that is integrated out: it adds 1 to every covarian
 import dataclasses
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from surrogates.gp.fused import JITTERS, MEAN_VAR
-
-_LOG_2PI = math.log(2 * math.pi)
+MEAN_VAR = 1.0
+JITTERS = np.array([0.0, 1e-10, 1e-8, 1e-6, 1e-4])
+"""Shares of the signal's variance that are added to variances, until a matrix is definite."""
+LOG_2PI = math.log(2 * math.pi)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +66,7 @@ def conditioned(
     eye = torch.eye(n, dtype=k.dtype, device=k.device)
     factor = torch.where(failed.bool()[:, None, None], eye, factor)
     alpha = torch.cholesky_solve(y.expand(len(k), n).unsqueeze(-1), factor).squeeze(-1)
-    value = -0.5 * (alpha @ y + n * _LOG_2PI) - factor.diagonal(dim1=-2, dim2=-1).log().sum(dim=-1)
+    value = -0.5 * (alpha @ y + n * LOG_2PI) - factor.diagonal(dim1=-2, dim2=-1).log().sum(dim=-1)
     inverse = torch.cholesky_inverse(factor)
     diagonal = alpha.square() - inverse.diagonal(dim1=-2, dim2=-1)
     noisy = 0.5 * (noise * diagonal).sum(dim=1)

@@ -1,7 +1,7 @@
 """What `hyperposterior` computes on the CPU, compiled: densities of hyperparameters, trajectories.
 
 The formulas are those of `Hyperposterior` and of `hyperpriors`. LAPACK is called from within, so
-that a whole trajectory of a chain is one piece of compiled code, with no call of Python in it.
+that a whole trajectory of a chain is one piece of compiled code, with no call of Python in it. No paper: linear algebra.
 """
 
 import math
@@ -14,15 +14,13 @@ from numba.extending import get_cython_function_address
 from numpy.typing import NDArray
 
 from surrogates.compiled import compiled
+from surrogates.gp.conditioned import JITTERS, LOG_2PI, MEAN_VAR
 from surrogates.gp.hyperpriors import shrinkage
 
 Array = NDArray[np.float64]
 
 LEAST_NOISE_VAR = 1e-4
-MEAN_VAR = 1.0
-JITTERS = np.array([0.0, 1e-10, 1e-8, 1e-6, 1e-4])
 _SQRT5 = math.sqrt(5.0)
-_LOG_2PI = math.log(2 * math.pi)
 _LOWER = np.frombuffer(b"L", dtype=np.uint8)
 
 
@@ -222,7 +220,7 @@ def _log_likelihood(
     gradient[p] = 0.5 * (fitted - n - noisy - constant)
     if not len(known):
         gradient[p + 1] = 0.5 * noisy * noise_var / (LEAST_NOISE_VAR + noise_var)
-    return -0.5 * (fitted + n * _LOG_2PI) - log_det
+    return -0.5 * (fitted + n * LOG_2PI) - log_det
 
 
 @compiled

@@ -27,8 +27,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from surrogates.gp import fused, warp
-from surrogates.gp.conditioned import conditioned
-from surrogates.gp.fused import LEAST_NOISE_VAR, MEAN_VAR
+from surrogates.gp.conditioned import MEAN_VAR, conditioned
+from surrogates.gp.fused import LEAST_NOISE_VAR
 from surrogates.gp.hyperpriors import Prior, terms
 from surrogates.gp.kernels import Kernel
 from surrogates.gp.pairs import Covariances, pairs
@@ -95,10 +95,10 @@ class Hyperposterior:
         self.data, self.prior = data, prior
         plain = data.kernel is None
         self.fused = plain and data.X.device.type == "cpu" and data.X.dtype == torch.float64
+        self._terms = terms(prior) if self.fused else None
         n = len(data.y)
         upper = torch.triu_indices(n, n, 1, dtype=torch.int64, device=data.X.device)
         self.upper = upper
-        self._terms = terms(prior) if self.fused else None
         if data.kernel is not None:
             self._rows = pairs(data.kernel, data.X.unsqueeze(0), upper)
             return
