@@ -348,7 +348,7 @@ def test_paths_have_the_moments_of_the_posterior(text: str, warp: bool) -> None:
 
 
 def test_paths_of_every_draw_have_its_moments() -> None:
-    model = mixture(made("linear*rbf + rbf*periodic", 9, 4, warp=True))
+    model: Any = mixture(made("linear*rbf + rbf*periodic", 9, 4, warp=True))
     X = torch.cat([model.data.X[:2], made("rbf", 3, 4, seed=8).X])
     torch.manual_seed(0)
     paths = draw_matheron_paths(model, torch.Size([600]))(X)
