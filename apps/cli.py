@@ -492,7 +492,7 @@ def export(
 ) -> None:
     """Write a run out: one row per trial or step, a page with its figure, or a study of Optuna."""
     if format == "optuna":
-        study = _load("apps.export:to_optuna")(_open(store), run, out, store)
+        study = _load("apps.optimize:to_optuna")(run, out, store)
         _show({"run_id": run, "study": study, "storage": out}, as_json, "show_line")
         return
     text = _load("apps.export:export")(_open(store), run, "json" if as_json and not out else format)

@@ -1,4 +1,4 @@
-"""A run written out: CSV (a row per trial or step), JSON, a page with its figure, or to Optuna."""
+"""A run written out: CSV (one row per trial or step), JSON, or a page with its figure."""
 
 import csv
 import html
@@ -14,7 +14,7 @@ from bo import metrics
 from surrogates.errors import UsageError
 from surrogates.options import unknown
 
-FORMATS = ("csv", "json", "html", "optuna")
+FORMATS = ("csv", "json", "html")
 
 
 def export(store: Store, name: str, format: str) -> str:
@@ -31,33 +31,6 @@ def export(store: Store, name: str, format: str) -> str:
     if format == "json":
         return json.dumps({"run": run, "notes": notes, "rows": rows}, indent=1) + "\n"
     return _page(run, rows, notes)
-
-
-def to_optuna(opened: Store, name: str, storage: str | None, store: str) -> str:
-    """The name of a new Optuna study with all trials of a run.
-
-    Args:
-        opened: the store.
-        name: of a run or a study.
-        storage: URL of Optuna's.
-        store: path or URL of ours.
-
-    Raises:
-        UsageError: no such run, one that has no trials, no storage, or a study of that name there.
-        NotInstalledError: no Optuna.
-    """
-    from bo.study import Study
-
-    if storage is None:
-        raise UsageError("expected --out URL of Optuna's storage, such as sqlite:///optuna.db")
-    run = find_object(opened, name)
-    if run["kind"] != "bo":
-        raise UsageError(
-            f"expected a bo run for Optuna, got {name}, which is of kind {run['kind']}"
-        )
-    row = next((r for r in opened.runs() if r.run_id == run["run_id"]), None)
-    study = run["name"] if row is None else row.study or run["name"]
-    return str(Study.resume(str(study), store=store).to_optuna(storage).study_name)
 
 
 def steps(store: Store, run: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -158,6 +158,23 @@ def _existing(name: str, store: str) -> Study:
     return Study.resume(name, store=store)
 
 
+def to_optuna(name: str, storage: str | None, store: str) -> str:
+    """The name of a new Optuna study with all trials of a study, or of the run that drives it.
+
+    Args:
+        name: of the study or run.
+        storage: URL of Optuna's.
+        store: path or URL of ours.
+
+    Raises:
+        UsageError: no such study, no storage, or a study of that name there.
+        NotInstalledError: no Optuna.
+    """
+    if storage is None:
+        raise UsageError("expected --out URL of Optuna's storage, such as sqlite:///optuna.db")
+    return str(_existing(name, store).to_optuna(storage).study_name)
+
+
 def _values(pairs: Sequence[str]) -> dict[str, Measured]:
     values: dict[str, Measured] = {}
     for pair in pairs:

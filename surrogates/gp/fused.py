@@ -2,6 +2,7 @@
 
 The formulas are those of `Hyperposterior` and of `hyperpriors`. LAPACK is called from within, so
 that a whole trajectory of a chain is one piece of compiled code, with no call of Python in it.
+No paper: that of each formula stands there.
 """
 
 import math

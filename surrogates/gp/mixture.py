@@ -395,6 +395,11 @@ class MixtureGP(Model):
         """Prior covariances (..., S, q, n) in standardised units, as `_covariances`."""
         return self._covariances(a, b)
 
+    def warped(self, x: Tensor) -> Tensor:
+        """(..., 1, q, d) columns as the kernel of each draw sees them."""
+        data = self.data
+        return warp.bent(x, data.warped, data.warps(self.draws)) if data.warped else x
+
     def solve(self, y: Tensor) -> Tensor:
         """K^-1 y of (..., S, n) standardised outcomes."""
         return self._solve(y)
@@ -447,16 +452,11 @@ class MixtureGP(Model):
         """(..., S, q, n) of the values f + m, at (..., 1, q, d) and (..., 1, n, d) columns."""
         data = self.data
         if data.kernel is not None:
-            a, b = self._warped(a), self._warped(b)
+            a, b = self.warped(a), self.warped(b)
             return data.kernel.between(self.draws, a, b) + hyperposterior.MEAN_VAR
         scale = self.lengthscale.unsqueeze(-2)
         k = _g(_distances(a / scale, b / scale), data.matern)
         return self.signal_var[:, None, None] * k + hyperposterior.MEAN_VAR
-
-    def _warped(self, x: Tensor) -> Tensor:
-        """(..., 1, q, d) columns as the kernel of each draw sees them."""
-        data = self.data
-        return warp.bent(x, data.warped, data.warps(self.draws)) if data.warped else x
 
     def _half(self, towards: Tensor) -> Tensor:
         """L^-1 of (..., S, q, n) covariances: (..., S, n, q)."""

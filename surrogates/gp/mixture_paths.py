@@ -16,6 +16,7 @@ from botorch.sampling.pathwise.paths import SamplePath
 from torch import Generator, Size, Tensor
 
 from surrogates.errors import CapabilityError
+from surrogates.gp import spectra
 from surrogates.gp.hyperposterior import MEAN_VAR, Data
 from surrogates.inference.contract import normals, uniforms
 from surrogates.paths import FEATURES
@@ -27,6 +28,7 @@ class Mixture(Protocol):
     """What is needed of a mixture over S draws."""
 
     data: Data
+    draws: Tensor
     lengthscale: Tensor
     signal_var: Tensor
     noise: Tensor
@@ -35,6 +37,10 @@ class Mixture(Protocol):
 
     def between(self, a: Tensor, b: Tensor) -> Tensor:
         """(..., S, q, n) covariances of (..., 1, q, d) and (..., 1, n, d) columns."""
+        ...
+
+    def warped(self, x: Tensor) -> Tensor:
+        """(..., 1, q, d) columns as the kernel of each draw sees them."""
         ...
 
     def solve(self, y: Tensor) -> Tensor:
@@ -60,14 +66,20 @@ class MixturePaths(SamplePath):
         self.model, self.as_batch = model, False
         (count, d), features = model.lengthscale.shape, FEATURES
         like, shape = model.lengthscale, (*sample_shape, count)
-        frequencies = normals((*shape, d, features), generator, like)
-        if model.data.matern:
-            squares = normals((*shape, features, _MATERN_DEGREES), generator, like).square()
-            frequencies = frequencies * (_MATERN_DEGREES / squares.sum(dim=-1)).sqrt().unsqueeze(-2)
-        self.frequencies = frequencies / model.lengthscale.unsqueeze(-1)
-        self.phases = 2 * math.pi * uniforms((*shape, 1, features), generator, like)
-        scale = (2 * model.signal_var / features).sqrt()[:, None, None]
-        self.weights = scale * normals((*shape, features, 1), generator, like)
+        if model.data.kernel is None:
+            frequencies = normals((*shape, d, features), generator, like)
+            if model.data.matern:
+                squares = normals((*shape, features, _MATERN_DEGREES), generator, like).square()
+                wider = (_MATERN_DEGREES / squares.sum(dim=-1)).sqrt()
+                frequencies = frequencies * wider.unsqueeze(-2)
+            frequencies = frequencies / model.lengthscale.unsqueeze(-1)
+            phases = 2 * math.pi * uniforms((*shape, 1, features), generator, like)
+            scale = (2 * model.signal_var / features).sqrt()[:, None, None]
+            weights = scale * normals((*shape, features, 1), generator, like)
+            self.drawn = spectra.Function([(frequencies, phases, weights, [])])
+        else:
+            draws = model.draws.expand(*shape, -1)
+            self.drawn = spectra.drawn(model.data.kernel, draws, generator)
         self.level = math.sqrt(MEAN_VAR) * normals((*shape, 1), generator, like)
         noise = model.noise.sqrt() * normals((*shape, model.y.shape[-1]), generator, like)
         missed = model.y - self._prior(model.inputs) - noise
@@ -93,9 +105,7 @@ class MixturePaths(SamplePath):
         return self.model.seen((self._prior(x) + update.squeeze(-1)).unsqueeze(-1)).squeeze(-1)
 
     def _prior(self, x: Tensor) -> Tensor:
-        return (torch.cos(x @ self.frequencies + self.phases) @ self.weights).squeeze(
-            -1
-        ) + self.level
+        return self.drawn(self.model.warped(x)) + self.level
 
 
 def of_mixture(
@@ -107,11 +117,6 @@ def of_mixture(
         raise CapabilityError(
             f"expected one model to draw paths of, got a batch {tuple(model.batch_shape)}; draw "
             "from the model that they are fantasies of"
-        )
-    if model.data.kernel is not None:
-        raise CapabilityError(
-            "expected the kernel matern52 or rbf without a warp to draw many paths at once, got "
-            "another; draw one with draw_path(generator)"
         )
     seed = int(torch.randint(2**31, (), dtype=torch.int64, device="cpu"))
     return MixturePaths(model, sample_shape, Generator(device="cpu").manual_seed(seed))

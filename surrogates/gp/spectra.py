@@ -11,26 +11,52 @@ of features.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from surrogates.gp.kernels import Factor, Kernel
 from surrogates.paths import FEATURES
 
+Array = NDArray[np.float64]
+
 _DEGREES = {"matern12": 1, "matern32": 3, "matern52": 5}
 
 
-def drawn(
-    kernel: Kernel, x: Tensor, generator: Generator, *, features: int = FEATURES
-) -> Callable[[Tensor], Tensor]:
-    """A function of (b, d) columns, with values (b,).
+class Function:
+    """Functions drawn from a prior: (..., N, d) columns to (..., N) values.
+
+    Args:
+        terms: of each term of the kernel frequencies (*shape, d, features), phases (*shape, 1,
+            features), weights (*shape, features, 1), and of each linear factor (*shape, d,
+            features); columns go with them by the rules of broadcasting.
+    """
+
+    def __init__(self, terms: Sequence[tuple[Tensor, Tensor, Tensor, list[Tensor]]]) -> None:
+        self.terms = terms
+
+    def __call__(self, X: Tensor) -> Tensor:
+        """Values, differentiable in the columns."""
+        total: Tensor | None = None
+        for frequencies, phases, weights, lines in self.terms:
+            told = torch.cos(X @ frequencies + phases)
+            for line in lines:
+                told = told * (math.sqrt(12.0 / X.shape[-1]) * (X - 0.5) @ line)
+            part = (told @ weights).squeeze(-1)
+            total = part if total is None else total + part
+        assert total is not None
+        return total
+
+
+def drawn(kernel: Kernel, x: Tensor, generator: Generator, *, features: int = FEATURES) -> Function:
+    """Functions of the prior, one for each set of hyperparameters.
 
     Args:
         kernel: of which.
-        x: (dim,) logarithms of its hyperparameters.
+        x: (*shape, dim) logarithms of its hyperparameters.
         generator: of the draw.
         features: of each term.
     """
@@ -38,37 +64,35 @@ def drawn(
         2**62, (1,), generator=generator, dtype=torch.int64, device=generator.device
     )
     random = np.random.default_rng(int(seed))
-    d = len(kernel.groups)
+    shape, logs = x.shape[:-1], x.reshape(-1, x.shape[-1])
 
-    def here(values: "np.ndarray[tuple[int, ...], np.dtype[np.float64]]") -> Tensor:
-        return torch.as_tensor(values).to(x)
+    def here(values: list[Array]) -> Tensor:
+        told = torch.as_tensor(np.stack(values)).to(x)
+        return told.reshape(*shape, *told.shape[1:])
 
     terms: list[tuple[Tensor, Tensor, Tensor, list[Tensor]]] = []
     for term in kernel.terms:
-        frequencies = np.zeros((features, d))
-        for factor in term.others:
-            frequencies += _frequencies(kernel, factor, x, random, features)
-        phases = 2.0 * math.pi * random.random(features)
-        variance = float(term.signal_var.of(x).exp())
-        weights = math.sqrt(2.0 * variance / features) * random.standard_normal(features)
-        lines = [here(random.standard_normal((features, d))) for _ in range(term.linears)]
-        terms.append((here(frequencies), here(phases), here(weights), lines))
-
-    def function(X: Tensor) -> Tensor:
-        total = torch.zeros_like(X[:, 0])
-        for frequencies, phases, weights, lines in terms:
-            told = torch.cos(X @ frequencies.T + phases)
-            for line in lines:
-                told = told * (math.sqrt(12.0 / d) * (X - 0.5) @ line.T)
-            total = total + told @ weights
-        return total
-
-    return function
+        frequencies: list[Array] = []
+        for row in logs:
+            total = np.zeros((features, len(kernel.groups)))
+            for factor in term.others:
+                total += _frequencies(kernel, factor, row, random, features)
+            frequencies.append(total.T)
+        count = len(logs)
+        phases = [2.0 * math.pi * random.random((1, features)) for _ in range(count)]
+        weights = [random.standard_normal((features, 1)) for _ in range(count)]
+        lines = [
+            here([random.standard_normal((len(kernel.groups), features)) for _ in range(count)])
+            for _ in range(term.linears)
+        ]
+        scale = (2.0 * term.signal_var.of(x).exp() / features).sqrt().unsqueeze(-1)
+        terms.append((here(frequencies), here(phases), scale * here(weights), lines))
+    return Function(terms)
 
 
 def _frequencies(
     kernel: Kernel, factor: Factor, x: Tensor, random: np.random.Generator, features: int
-) -> "np.ndarray[tuple[int, ...], np.dtype[np.float64]]":
+) -> Array:
     """(features, d) draws of a factor's spectral density."""
     assert factor.lengthscale is not None
     scale = factor.lengthscale.of(x).exp().double().cpu().numpy()[list(kernel.groups)]

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from botorch.sampling import SobolQMCNormalSampler
+from botorch.sampling.pathwise import draw_matheron_paths
 from torch import Generator, Tensor
 
 import bo
@@ -342,5 +343,17 @@ def test_paths_have_the_moments_of_the_posterior(text: str, warp: bool) -> None:
     paths = torch.stack([model.draw_path(seeded(i))(X) for i in range(600)])
     told = model.posterior(X)
     mean, sd = told.mixture_mean.flatten(), told.mixture_variance.flatten().sqrt()
+    assert bool(((paths.mean(dim=0) - mean).abs() < 5.0 * sd / 600**0.5 + 0.01).all())
+    assert bool(((paths.std(dim=0) / sd - 1.0).abs() < 0.25).all())
+
+
+def test_paths_of_every_draw_have_its_moments() -> None:
+    model: Any = mixture(made("linear*rbf + rbf*periodic", 9, 4, warp=True))
+    X = torch.cat([model.data.X[:2], made("rbf", 3, 4, seed=8).X])
+    torch.manual_seed(0)
+    paths = draw_matheron_paths(model, torch.Size([600]))(X)
+    told = model.posterior(X)
+    mean, sd = told.mean.squeeze(-1), told.variance.squeeze(-1).sqrt()
+    assert paths.shape == (600, 4, 5)
     assert bool(((paths.mean(dim=0) - mean).abs() < 5.0 * sd / 600**0.5 + 0.01).all())
     assert bool(((paths.std(dim=0) / sd - 1.0).abs() < 0.25).all())
