@@ -36,7 +36,7 @@ class Snapshots:
         self.study = study
         self.write = write
         self.told_failure = False
-        self.predicted: dict[int, Mapping[str, float]] = {}
+        self.predicted: dict[int, Mapping[str, Any]] = {}
         self.checked: list[tuple[float, float, float]] = []
         last: int | None = None
         for event in earlier:
@@ -44,8 +44,7 @@ class Snapshots:
                 last = max(event.step, -1 if last is None else last)  # some are drawn later
                 self._remember(event.step, event.payload)
             elif event.payload.get("predicted") is not None:
-                told = event.payload["predicted"]
-                self.checked.append((told["mean"], told["std"], event.payload["value"]))
+                self.checked.append(_judged(event.payload["predicted"], event.payload["value"]))
         if every > 0 and isinstance(study.strategy, Believer):
             from bo.snapshot import SnapshotBudget  # loads BoTorch, which others do without
 
@@ -58,7 +57,7 @@ class Snapshots:
         value = trial.values.get(self.study.goals.goals[0].name)
         if told is None or value is None or trial.state != "complete":
             return {}
-        self.checked.append((told["mean"], told["std"], value))
+        self.checked.append(_judged(told, value))
         return {"predicted": dict(told)}
 
     def _asked(
@@ -99,4 +98,15 @@ class Snapshots:
         upcoming = picture["next"]
         if upcoming["mean"] is not None and upcoming["predictive_std"] is not None:
             told = {"mean": upcoming["mean"], "std": upcoming["predictive_std"]}
-            self.predicted[number] = told
+            kept = {"quantiles": upcoming["quantiles"]} if upcoming.get("quantiles") else {}
+            self.predicted[number] = told | kept
+
+
+def _judged(told: Mapping[str, Any], outcome: float) -> tuple[float, float, float]:
+    """Mean, std and outcome; of a mixture the normal in which the outcome has the same place."""
+    if not told.get("quantiles"):
+        return told["mean"], told["std"], outcome
+    from bo.mixtures import normal_score
+
+    score = normal_score(outcome, told["quantiles"])
+    return outcome - score * told["std"], told["std"], outcome

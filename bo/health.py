@@ -66,6 +66,16 @@ def health(
     }
 
 
+def sampler(diagnostics: Mapping[str, Any]) -> dict[str, Any]:
+    """Whether the draws of hyperparameters alone can be trusted: `light` and `words`."""
+    told = {n: float(v) for n, v in diagnostics.items() if _is_number(v)}
+    remarks = _of_sampler(told)
+    remarks.sort(key=lambda remark: -_ORDER.index(remark[0]))
+    if remarks:
+        return {"light": remarks[0][0], "words": [words for _, words in remarks]}
+    return {"light": "green", "words": [_well(told)]}
+
+
 def at_least(k: int, n: int, rate: float) -> float:
     """P(at least k of n) where each happens with this rate, exactly."""
     return sum(math.comb(n, i) * rate**i * (1 - rate) ** (n - i) for i in range(k, n + 1))
@@ -103,11 +113,27 @@ def _of_sampler(told: Mapping[str, float]) -> list[Remark]:
     if not khat <= _KHAT:
         words = f"The approximation misses the plausible ones (k-hat {khat:.2g}, at most {_KHAT} is"
         remarks.append(("amber", f"{words} good): a few of its draws would count for nearly all."))
+    if "drift" in told and told.get("converged", 1.0) == 0.0 and not remarks:
+        words = "The particles had not settled when their moves ended: parts of what is plausible"
+        remarks.append(("amber", f"{words} may be missing."))
     divergences = told.get("divergences", 0.0)
     if not divergences <= 0:
         words = f"The sampler lost its way {divergences:.0f} times (divergences): parts of what"
         remarks.append(("amber", f"{words} is plausible may be missing."))
     return remarks
+
+
+def _well(told: Mapping[str, float]) -> str:
+    """What is good about draws that nothing is wrong with."""
+    size = told.get("ess_min", told.get("ess", math.nan))
+    worth = f"the draws are worth {size:,.0f} independent ones" if math.isfinite(size) else ""
+    if "rhat_max" in told:
+        none = ", no divergence" if "divergences" in told else ""
+        return f"The chains agree (R-hat {told['rhat_max']:.3f}), {worth}{none}."
+    if "stages" in told:
+        return f"The particles have settled, {worth}."
+    khat = f"The approximation holds (k-hat {told.get('khat', 0.0):.2g}, at most {_KHAT} is good)"
+    return f"{khat}, {worth}." if worth else f"{khat}."
 
 
 def _of_predictions(

@@ -13,6 +13,10 @@
   posterior, with intervals (`bo/importance.py`).
 - *next*: what the model says about the first point that it chose in this ask.
 
+Of a mixture over draws of hyperparameters, slices also have the ends of its band (`low`, `high`:
+the quantiles that are two standard deviations of a normal) and the means of a few draws
+(`drawn`), and the picture holds the hyperparameters themselves (`bo/hyperparameters.py`).
+
 Outcomes are in the goal's own units and direction: the model sees the sign times them, perhaps on a
 power scale. With several goals the pictures are of the first one's model. The
 acquisition is as it is, higher being more wanted. In a pool (`"pool": true`) the next point is the
@@ -22,8 +26,9 @@ nothing from the study's generator and writes nothing: a study goes on the same 
 Where parameters are conditional, the slices are those of the parameters that are active in the
 incumbent; along one of them others may come and go. Constraints are not looked at.
 
-All in all a picture has at most 2,500 numbers, with 5 significant digits (more where they lie far
-from zero and close together); None stands for what is not finite.
+All in all a picture has at most 2,500 numbers, that of a mixture at most 6,500 more, with 5
+significant digits (more where they lie far from zero and close together); None stands for what is
+not finite.
 """
 
 import math
@@ -34,14 +39,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 import torch
-from botorch.posteriors.fully_bayesian import GaussianMixturePosterior
 from linear_operator.utils.warnings import NumericalWarning
 
 from bo import metrics
 from bo.belief import Belief
 from bo.contract import Believer, Trial
 from bo.goals import Goals
+from bo.hyperparameters import hyperparameters
 from bo.importance import intervals
+from bo.mixtures import LEVELS, TWO_SD, Components, components
 from bo.space import Array, Parameter, Parameters, Space, Value
 from surrogates.errors import UsageError
 from surrogates.gp.map import MapGP
@@ -53,6 +59,9 @@ if TYPE_CHECKING:
 NUMBERS = 2500
 DIGITS = 5
 SLICES = 40
+DRAWN = 6
+"""Means of single draws that a slice shows, at most of so many slices as follow."""
+DRAWN_SLICES = 8
 FARTHEST = 10.0
 _FULL_POINTS = 200  # with more parameters, points are shown without those that have no slice
 _ALONE, _LONGEST, _COARSE = 201, 31, 5
@@ -144,11 +153,15 @@ def snapshot(
     chosen = asked[belief.designed]
     grids = _grids(space, shown, side, len(free), (best.parameters, chosen.parameters))
     columns = [look.along({name: grids[name]}) for name in shown]
-    seen = look.at(np.concatenate([space.encode([chosen.parameters]), *columns]))
+    points = np.concatenate([space.encode([chosen.parameters]), *columns])
+    mixed = components(belief.model, _tensor(belief, points))
+    seen = look.at(points, mixed)
     cuts = np.cumsum([1, *(len(grids[name]) for name in shown)])
-    slices = {name: seen.part(*cut) for name, cut in zip(shown, _pairs(cuts), strict=True)}
+    places = dict(zip(shown, _pairs(cuts), strict=True))
+    slices = {name: seen.part(*place) for name, place in places.items()}
     importance = _shares({name: float(np.var(part.mean)) for name, part in slices.items()})
     sure = intervals(belief, dict(zip(shown, columns, strict=True)))
+    spread = {} if mixed is None else _spread(belief, mixed, places, importance)
     following = seen.part(0, 1)
     scale = seen.mean
     return {
@@ -164,41 +177,57 @@ def snapshot(
             "parameters": _point(free, chosen.parameters),
             "mean": _numbers(following.mean, like=scale)[0],
             "std": _numbers(following.std)[0],
-            "predictive_std": _numbers(look.predictive_std([chosen.parameters]))[0],
+            **look.predicted(chosen.parameters),
             "acquisition": _numbers(following.acquisition, like=seen.acquisition)[0],
         },
         "slices": [
-            {"parameter": name, "at": _values(space.free[name], grids[name])} | slices[name].told()
+            {"parameter": name, "at": _values(space.free[name], grids[name])}
+            | slices[name].told()
+            | spread.get(name, {})
             for name in shown
         ],
         "map": _map(look, axes or _axes(space, importance), side, grids) if side else None,
         "importance": {name: float(f"{share:.4g}") for name, share in importance.items()},
         "importance_intervals": sure,
+        "hyperparameters": hyperparameters(belief.model, list(space.free)),
         "cpu_seconds": round(time.process_time() - began, 5),
     }
 
 
 def predictions(
     study: "Study", before: Sequence[Trial], asked: Sequence[Trial]
-) -> dict[int, dict[str, float]]:
+) -> dict[int, dict[str, Any]]:
     """What the model of an ask says about its points, before they are measured.
 
     Returns:
-        By trial number `{"mean", "std"}`, in the goal's units, std with noise; points of the
-        initial design left out (nothing predicted those), empty for a strategy without a model.
+        By trial number `{"mean", "std"}`, in the goal's units, std with noise; of a mixture also
+        its `quantiles`, at `bo.mixtures.LEVELS`. Points of the initial design left out (nothing
+        predicted those), empty for a strategy without a model.
     """
     belief = _belief(study, before, len(asked))
     if belief is None or len(asked) <= belief.designed:
         return {}
     chosen = asked[belief.designed :]
     points = study.space.encode([t.parameters for t in chosen])
-    mean, std = _moments(belief, points, noise=True)
-    told = zip(chosen, mean.tolist(), std.tolist(), strict=True)
+    mixed = components(belief.model, _tensor(belief, points), noise=True)
+    mean, std = _moments(belief, points, noise=True, mixed=mixed)
+    told = zip(chosen, mean.tolist(), std.tolist(), _quantiles(belief, points, mixed), strict=True)
     return {
-        trial.number: {"mean": m, "std": s}
-        for trial, m, s in told
+        trial.number: {"mean": m, "std": s} | quantiles
+        for trial, m, s, quantiles in told
         if math.isfinite(m) and math.isfinite(s)
     }
+
+
+def _quantiles(
+    belief: Belief, points: Array, told: Components | None
+) -> list[dict[str, list[float]]]:
+    """Of what a mixture predicts at each point, noise included; empty for other models."""
+    if told is None:
+        return [{} for _ in points]
+    seen = np.stack([told.quantile(level) for level in LEVELS], axis=1)
+    ordered = np.sort(belief.goal.sign * _unscaled(belief, seen), axis=1)
+    return [{"quantiles": row} for row in ordered.tolist()]
 
 
 def log_before(trials: Sequence[Trial], number: int) -> list[Trial]:
@@ -262,15 +291,19 @@ class _Look:
         space = self.space
         return space.encode(space.decode(columns)) if space.conditional else columns
 
-    def at(self, columns: Array) -> _Seen:
+    def at(self, columns: Array, mixed: Components | None = None) -> _Seen:
         x = _tensor(self.belief, columns)
-        mean, std = _moments(self.belief, columns)
+        mean, std = _moments(self.belief, columns, mixed=mixed)
         with torch.no_grad(), _quiet():
             scores = torch.cat([self.belief.acquisition(chunk) for chunk in x.split(_CHUNK)])
         return _Seen(mean, std, scores.cpu().double().numpy())
 
-    def predictive_std(self, points: list[Parameters]) -> Array:
-        return _moments(self.belief, self.space.encode(points), noise=True)[1]
+    def predicted(self, point: Parameters) -> dict[str, Any]:
+        """What the next outcome is to be, noise included."""
+        columns = self.space.encode([point])
+        mixed = components(self.belief.model, _tensor(self.belief, columns), noise=True)
+        std = _moments(self.belief, columns, noise=True, mixed=mixed)[1]
+        return {"predictive_std": _numbers(std)[0]} | _quantiles(self.belief, columns, mixed)[0]
 
 
 def _belief(study: "Study", before: Sequence[Trial], n: int) -> Belief | None:
@@ -287,39 +320,66 @@ def _centre(trials: Sequence[Trial], goals: Goals) -> Trial | None:
     return metrics.incumbent(metrics.front(trials, goals) or trials, alone)
 
 
-def _moments(belief: Belief, columns: Array, *, noise: bool = False) -> tuple[Array, Array]:
+def _moments(
+    belief: Belief, columns: Array, *, noise: bool = False, mixed: Components | None = None
+) -> tuple[Array, Array]:
     """Mean and std in the goal's units; on a power scale the median and half a 68 % interval.
 
     The interval ends at most `FARTHEST` ranges of the outcomes beyond them: on some power scales a
     finite interval of the model is infinite in the goal's units.
     """
-    mean, std = _marginals(belief, columns, noise=noise)
+    mean, std = _marginals(belief, columns, noise, mixed)
     if belief.scale is not None:
-        known = belief.scale.backward(belief.outcomes[:, 0].double().cpu().numpy())
-        reach = FARTHEST * (float(np.ptp(known)) or 1.0)
-        ends = float(known.min()) - reach, float(known.max()) + reach
-        low, mean, high = (
-            np.clip(belief.scale.backward(mean + step * std), *ends) for step in (-1, 0, 1)
-        )
+        low, mean, high = (_unscaled(belief, mean + step * std) for step in (-1, 0, 1))
         std = (high - low) / 2
     return belief.goal.sign * mean, std
 
 
-def _marginals(belief: Belief, columns: Array, *, noise: bool) -> tuple[Array, Array]:
+def _unscaled(belief: Belief, seen: Array) -> Array:
+    """What a model sees, on the goal's own scale, its sign apart."""
+    if belief.scale is None:
+        return seen
+    known = belief.scale.backward(belief.outcomes[:, 0].double().cpu().numpy())
+    reach = FARTHEST * (float(np.ptp(known)) or 1.0)
+    return np.clip(belief.scale.backward(seen), known.min() - reach, known.max() + reach)
+
+
+def _spread(
+    belief: Belief, told: Components, cuts: dict[str, tuple[int, int]], importance: dict[str, float]
+) -> dict[str, dict[str, Any]]:
+    """By parameter what its slice, from one place to another, shows of a mixture."""
+    sign = belief.goal.sign
+    ends = [sign * _unscaled(belief, told.quantile(level)) for level in TWO_SD]
+    low, high = np.minimum(*ends), np.maximum(*ends)
+    few = np.unique(np.linspace(0, len(told.mean) - 1, DRAWN).round().astype(int))
+    drawn = sign * _unscaled(belief, told.mean[few])
+    most = sorted(cuts, key=lambda name: -importance[name])[:DRAWN_SLICES]
+    found: dict[str, dict[str, Any]] = {}
+    for name, (start, stop) in cuts.items():
+        found[name] = {"low": _numbers(low[start:stop]), "high": _numbers(high[start:stop])}
+        if name in most:
+            found[name]["drawn"] = [_numbers(line[start:stop]) for line in drawn]
+    return found
+
+
+def _marginals(
+    belief: Belief, columns: Array, noise: bool, mixed: Components | None
+) -> tuple[Array, Array]:
     """As the model sees them, one point at a time: every surrogate can do that."""
     if isinstance(belief.model, MapGP):
         mean, var = belief.model.marginals(columns, noise=noise)
         return mean, np.sqrt(np.maximum(var, 0.0))
+    x = _tensor(belief, columns)
+    mixed = components(belief.model, x, noise=noise) if mixed is None else mixed
+    if mixed is not None:
+        mean, var = mixed.moments
+        return mean, np.sqrt(var)
     means, variances = [], []
     with torch.no_grad(), _quiet():
-        for chunk in _tensor(belief, columns).split(_CHUNK):
-            told = belief.model.posterior(chunk, observation_noise=noise)
-            if isinstance(told, GaussianMixturePosterior):
-                mean, variance = told.mixture_mean, told.mixture_variance
-            else:
-                mean, variance = cast(Any, told).mean, cast(Any, told).variance
-            means.append(mean.reshape(-1))
-            variances.append(variance.reshape(-1))
+        for chunk in x.split(_CHUNK):
+            told = cast(Any, belief.model.posterior(chunk, observation_noise=noise))
+            means.append(told.mean.reshape(-1))
+            variances.append(told.variance.reshape(-1))
     mean = torch.cat(means).cpu().double().numpy()
     return mean, torch.cat(variances).clamp_min(0).sqrt().cpu().double().numpy()
 

@@ -233,7 +233,9 @@ def _records(data: RunData) -> None:
         if len(rows) == 0:
             st.caption("No record yet.")
             return
-        shown = rows.drop(columns=["started", "outcomes"], errors="ignore")  # the cards show them
+        shown = rows.drop(
+            columns=["started", "outcomes", "predicted_quantiles"], errors="ignore"
+        )  # the cards show them
         if "outcomes" in rows and data.goals is not None:
             more = [name for name in told(data.goals).outcomes if f"p.{name}" not in rows]
             for name in more if len(more) > 1 else []:

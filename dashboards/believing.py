@@ -9,17 +9,20 @@ import streamlit as st
 
 from apps.store import Store
 from dashboards import commands, links
-from dashboards.cards import belief_1d, belief_map, importance
-from dashboards.cards.card import draw
+from dashboards.cards import (
+    belief_1d,
+    belief_map,
+    chains,
+    hyper_pair,
+    hyperparameters,
+    importance,
+    sampler,
+)
+from dashboards.cards.card import NotYet, draw, lit
 from dashboards.data import RunData, over
 from dashboards.parts import calm, commanded, url_value
 from dashboards.words import NOTHING, number, plain
 
-LIGHTS: dict[str, tuple[Any, str]] = {
-    "green": ("green", ":material/check_circle:"),
-    "amber": ("orange", ":material/warning:"),
-    "red": ("red", ":material/dangerous:"),
-}
 MOST_SLICES = 4
 
 
@@ -58,6 +61,53 @@ def believing(store: Store, data: RunData) -> None:
         make = functools.partial(importance.card, data)
         title = "Which parameters matter to it"
         draw(make, key="importance", title=title, version=data.version)
+    if data.posterior.get("hyperparameters"):
+        _drawn(data)
+
+
+def _drawn(data: RunData) -> None:
+    """What a fully Bayesian model holds possible of its hyperparameters, and how it was drawn."""
+    assert data.posterior is not None
+    st.subheader("Its hyperparameters, and whether they are drawn well", anchor=False)
+    make = functools.partial(hyperparameters.card, data)
+    draw(make, key="hyperparameters", title="Hyperparameters", version=data.version)
+    told = data.posterior["hyperparameters"]
+    pair = _paired(data)
+    left, right = st.columns(2)
+    with left:
+        make = functools.partial(hyper_pair.card, data, pair=pair)
+        version = None if data.version is None else (*data.version, *pair)
+        draw(make, key="pair", title="Two of them against each other", version=version)
+    with right:
+        make = functools.partial(sampler.card, data)
+        draw(make, key="sampler", title="Whether to trust the draws", version=data.version)
+        if told.get("weights"):
+            make = functools.partial(chains.card, data)
+            draw(make, key="chains", title="Weights of the draws", version=data.version)
+    if told.get("traces"):
+        make = functools.partial(chains.card, data)
+        draw(make, key="chains", title="Chains", version=data.version)
+
+
+def _paired(data: RunData) -> tuple[str, ...]:
+    """Which two hyperparameters are drawn against each other; none picked: the card's own."""
+    try:
+        names = hyper_pair.names(data)
+    except NotYet:
+        return ()
+    if len(names) < 3:
+        return ()
+    picked = st.pills(
+        "Pair of",
+        names,
+        selection_mode="multi",
+        key="pair-of",
+        bind="query-params",
+        help="Two; none picked: the two that go together most closely",
+    )
+    if picked and len(picked) != 2:
+        st.caption(f"A pair is of two hyperparameters; {len(picked)} are picked.")
+    return tuple(picked) if picked and len(picked) == 2 else ()
 
 
 def _light(told: Mapping[str, Any] | None) -> None:
@@ -66,11 +116,8 @@ def _light(told: Mapping[str, Any] | None) -> None:
         st.caption(":material/help: This method says nothing about the health of its model.")
         return
     light = str(told.get("light"))
-    colour, icon = LIGHTS.get(light, ("gray", ":material/help:"))
     words = " ".join(str(word) for word in told.get("words") or []) or "No word on the model."
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.badge(f"model {light}", color=colour, icon=icon)
-        st.markdown(plain(words, 1000), width="stretch")
+    lit(light, words, what="model")
 
 
 def chosen_step() -> int | None:
@@ -234,6 +281,10 @@ def _expected(posterior: Mapping[str, Any]) -> str:
     if mean is None:
         return "The model says nothing about the value there."
     band = "" if spread is None else f", ± {number(2 * spread)} (2 sd)"
+    if following.get("quantiles"):
+        band = ", 95 % from {} to {}".format(
+            *(number(following["quantiles"][end]) for end in (0, -1))
+        )
     best = posterior.get("incumbent_value")
     against = "" if best is None else f"; the best so far is {number(best)}"
     return f"Expected {goal} there: {number(mean)}{band}{against}."

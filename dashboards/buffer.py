@@ -107,6 +107,7 @@ class Buffer:
                 predicted = told.pop("predicted", None) or {}
                 told["predicted_mean"] = predicted.get("mean")
                 told["predicted_std"] = predicted.get("std")
+                told["predicted_quantiles"] = predicted.get("quantiles")
                 self._observed[told["number"]] = told | {"seq": event.seq, "time": event.time}
         records = [event for event in new if event.kind == "metric"]
         if records:
@@ -134,6 +135,7 @@ class Buffer:
                     continue
             seen = {} if observed is None else observed
             observations = {name: seen.get(name) for name in _OBSERVED}
+            observations["predicted_quantiles"] = seen.get("predicted_quantiles")
             rows.append({**_ABSENT, **row, **observations, "value": seen.get("value")})
         if self.goals is not None:
             _measure(rows, self.goals, by_hand=self.by_hand)
@@ -164,6 +166,7 @@ _ABSENT: dict[str, Any] = {
     "regret": None,
     "predicted_mean": None,
     "predicted_std": None,
+    "predicted_quantiles": None,
     "reason": None,
     "ask_cpu_seconds": None,
     "seconds": None,

@@ -36,8 +36,8 @@ class RunData:
         goals: all goals, outcome constraints and the reference point, as a text.
         parameters: bo: per parameter its `type`, and `low`, `high`, `log` or `values`.
         trials: bo: one row a trial: number, state, value, outcomes (a mapping), best, regret,
-            predicted_mean, predicted_std, reason, ask_cpu_seconds, seconds, started (a time), and
-            `p.NAME` per parameter.
+            predicted_mean, predicted_std, predicted_quantiles (a list, of a mixture), reason,
+            ask_cpu_seconds, seconds, started (a time), and `p.NAME` per parameter.
         steps: bandit, rl: one row a record: step, time, cpu_seconds and the metrics (a metric per
             arm is a list).
         posterior_steps: numbers of the trials whose belief is kept.

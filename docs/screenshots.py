@@ -21,6 +21,7 @@ WIDTH, HEIGHT = 1440, 1000
 FINISHED = [
     *(RunSpec("bo", "branin", m, s, 25) for m in ("gp-map", "sobol") for s in (1, 2, 3)),
     *(RunSpec("bandit", "digits", m, s, 3_000) for m in ("ts-linear", "linucb") for s in (1, 2)),
+    RunSpec("bo", "hartmann6", "gp-hmc", 1, 30),
     RunSpec("bandit", "bernoulli", "ts-beta", 1, 3_000),
     RunSpec("rl", "cartpole", "dqn", 1, 30_000),
 ]
@@ -48,6 +49,7 @@ def main() -> None:
                 "overview": "overview",
                 "run-live": "run?run=live",
                 "run-branin": f"run?run={ids['branin'][0]}",
+                "run-bayesian": f"run?run={ids['hartmann6'][0]}",
                 "run-bandit": f"run?run={ids['bernoulli'][0]}",
                 "run-agent": f"run?run={ids['cartpole'][0]}",
                 "compare": f"compare?runs={','.join(ids['branin'])}",
@@ -84,9 +86,19 @@ def _picture(chrome: Any, url: str, scheme: str, file: Path) -> None:
         )
     page.set_viewport_size({"width": WIDTH, "height": min(max(int(tall), HEIGHT), 6_000)})
     page.wait_for_timeout(1_500)
-    page.screenshot(path=str(file))
+    part = {} if not file.name.startswith("run-bayesian") else {"clip": _draws(page)}
+    page.screenshot(path=str(file), **part)
     print(file, file=sys.stderr)
     context.close()
+
+
+def _draws(page: Any) -> dict[str, float]:
+    """Where a page shows the hyperparameters: from that heading to the next one."""
+    top, end = (
+        page.get_by_role("heading", name=name).bounding_box()["y"]
+        for name in ("Its hyperparameters", "How it goes")
+    )
+    return {"x": 0, "y": top - 16, "width": WIDTH, "height": end - top}
 
 
 if __name__ == "__main__":

@@ -137,7 +137,7 @@ def acquisition(
         each
         for each in held
         if isinstance(each, MixtureGP)
-        and each.data.kernel is None  # the two that are compiled there
+        and each.data.kernel is None  # of the two that are compiled there
         and observed.device.type == "cpu"
     ]
     alike = len(mixed) == len(held)

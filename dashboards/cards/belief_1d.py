@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from dashboards.cards import marks
-from dashboards.cards.beliefs import belief_of, known_trials, nearness, wanted_ends
+from dashboards.cards.beliefs import belief_of, known_trials, light_of, nearness, wanted_ends
 from dashboards.cards.card import Card, NotYet
 from dashboards.cards.picture import below, layer
 from dashboards.data import RunData
@@ -43,13 +43,14 @@ def card(data: RunData, *, parameter: str | None = None) -> Card:
     table = data.parameters.get(name, {})
     kind = marks.scale_of(table)
     curve = _curve(slices[name], kind)
+    drawn = _drawn(slices[name], curve)
     dots = _dots(data, belief, name, kind)
     upcoming = _point(belief["next"]["parameters"].get(name), kind)
     best = _point((belief.get("incumbent") or {}).get(name), kind)
     title = marks.goal_title(data)
     x = _x(name, table, kind, [*curve["at"], *dots["at"]])
-    ends, wide = _ends(curve, dots)
-    upper = _upper(curve, dots, x, title, kind, ends)
+    ends, wide = _ends(curve, drawn, dots)
+    upper = _upper(curve, drawn, dots, x, title, kind, ends, _end_names(slices[name]))
     if best is not None and belief.get("incumbent_value") is not None:
         upper.append(_diamond(x, best, belief["incumbent_value"]))
     if upcoming is not None:
@@ -66,10 +67,11 @@ def card(data: RunData, *, parameter: str | None = None) -> Card:
     several = len(slices) > 1 or len([t for t in data.parameters.values() if _free(t)]) > 1
     return Card(
         title=f"Belief along {name}: {marks.name_of(data)}",
-        reading=_reading(belief, several, wide, cut),
+        reading=_reading(belief, several, wide, cut, slices[name]),
         alt=_alt(belief, name, upcoming, len(dots)),
-        data=_data(curve, dots),
+        data=_data(curve, drawn, dots, _end_names(slices[name])),
         chart=chart,
+        light=light_of(belief),
     )
 
 
@@ -82,9 +84,31 @@ def _curve(found: Mapping[str, Any], kind: str) -> pd.DataFrame:
     frame = pd.DataFrame({"at": at})
     for name in ("mean", "std", "acquisition"):
         frame[name] = marks.numbers(pd.Series(found[name], dtype=object))
-    frame["low"] = frame["mean"] - 2 * frame["std"]
-    frame["high"] = frame["mean"] + 2 * frame["std"]
+    for name, step in (("low", -2), ("high", 2)):
+        frame[name] = frame["mean"] + step * frame["std"]
+        if found.get(name):
+            frame[name] = marks.numbers(pd.Series(found[name], dtype=object))
     return frame
+
+
+def _end_names(found: Mapping[str, Any]) -> tuple[str, str]:
+    """Of the band: a mixture's is between quantiles of its own."""
+    return ("band from", "band to") if found.get("low") else ("mean - 2 sd", "mean + 2 sd")
+
+
+def _drawn(found: Mapping[str, Any], curve: pd.DataFrame) -> pd.DataFrame:
+    """The mean of each of a few draws of hyperparameters, one below the other."""
+    lines = [
+        pd.DataFrame(
+            {
+                "at": curve["at"],
+                "draw": draw + 1,
+                "expected": marks.numbers(pd.Series(values, dtype=object)),
+            }
+        )
+        for draw, values in enumerate(found.get("drawn") or [])
+    ]
+    return pd.concat(lines, ignore_index=True) if lines else pd.DataFrame()
 
 
 def _dots(data: RunData, belief: Mapping[str, Any], name: str, kind: str) -> pd.DataFrame:
@@ -117,14 +141,17 @@ def _x(name: str, table: Mapping[str, Any], kind: str, shown: list[Any]) -> alt.
     )
 
 
-def _ends(curve: pd.DataFrame, dots: pd.DataFrame) -> tuple[list[float] | None, bool]:
+def _ends(
+    curve: pd.DataFrame, drawn: pd.DataFrame, dots: pd.DataFrame
+) -> tuple[list[float] | None, bool]:
     """What is shown of the band, and whether that is not all of it.
 
     Far from every trial it may be a thousand times as high as the means and the trials, which
     would lie flat beside it: it gets as much room as they have, above and below.
     """
     shown = pd.concat([curve["mean"], dots["value"]]).dropna()
-    band = pd.concat([curve["low"], curve["high"]]).dropna()
+    lines = drawn["expected"] if len(drawn) else curve["mean"]
+    band = pd.concat([curve["low"], curve["high"], lines]).dropna()
     if not len(band) or shown.max() <= shown.min():
         return None, False
     room = shown.max() - shown.min()
@@ -136,11 +163,13 @@ def _ends(curve: pd.DataFrame, dots: pd.DataFrame) -> tuple[list[float] | None, 
 
 def _upper(
     curve: pd.DataFrame,
+    drawn: pd.DataFrame,
     dots: pd.DataFrame,
     x: alt.X,
     title: str,
     kind: str,
     ends: list[float] | None,
+    names: tuple[str, str],
 ) -> list[alt.Chart]:
     scale = alt.Scale(zero=False)
     if ends is not None:
@@ -149,8 +178,8 @@ def _upper(
     told = [
         marks.tip("at", "setting", "nominal" if kind == "levels" else "quantitative"),
         marks.tip("mean", "expected"),
-        marks.tip("low", "2 sd below"),
-        marks.tip("high", "2 sd above"),
+        marks.tip("low", names[0]),
+        marks.tip("high", names[1]),
     ]
     base = alt.Chart(curve).encode(x=x.title(None), tooltip=told)
     if kind == "levels":
@@ -181,7 +210,22 @@ def _upper(
     ]
     if kind != "levels":
         layers[0] = layers[0].add_params(marks.zoom("x"))
+    if len(drawn):
+        layers.insert(1, _lines(drawn, x, y, kind))
     return [*layers, points]
+
+
+def _lines(drawn: pd.DataFrame, x: alt.X, y: Mapping[str, Any], kind: str) -> alt.Chart:
+    """What each of a few draws of the hyperparameters would expect by itself."""
+    base = alt.Chart(drawn).encode(
+        x=x.title(None),
+        y=alt.Y("expected:Q", **y),
+        detail="draw:N",
+        tooltip=[marks.tip("draw", "draw"), marks.tip("expected", "it expects")],
+    )
+    if kind == "levels":
+        return base.mark_point(color=BELIEF, shape="stroke", size=160, strokeWidth=1, opacity=0.7)
+    return base.mark_line(color=BELIEF, strokeWidth=1, opacity=0.65)
 
 
 def _diamond(x: alt.X, at: Any, value: float) -> alt.Chart:
@@ -223,7 +267,9 @@ def _lower(curve: pd.DataFrame, x: alt.X, kind: str, ends: list[float]) -> list[
     return [base.mark_line(color=WANTED, strokeWidth=2.5)]
 
 
-def _reading(belief: Mapping[str, Any], several: bool, wide: bool, cut: bool) -> str:
+def _reading(
+    belief: Mapping[str, Any], several: bool, wide: bool, cut: bool, found: Mapping[str, Any]
+) -> str:
     dots = "Dots: trials."
     if several:
         dots = (
@@ -233,8 +279,16 @@ def _reading(belief: Mapping[str, Any], several: bool, wide: bool, cut: bool) ->
     below = f"Below: how much each place is wanted ({belief.get('acquisition', 'acquisition')}"
     below += ", cut off at the bottom)." if cut else ")."
     band = "two standard deviations either way"
+    if found.get("low"):
+        band = "the middle 95 % of the mixture of all draws of the hyperparameters"
     if wide:
         band += " (cut off where that is far more than all it knows)"
+    lines = found.get("drawn") or []
+    if lines:
+        band += (
+            f". Thin lines: what {len(lines)} single draws expect; where they part, the doubt is"
+            " about the hyperparameters"
+        )
     return (
         f"Line and band: what the model expects, {band}. Diamond: the"
         f" best so far. Dashed: the next point. {dots} {below}"
@@ -254,10 +308,13 @@ def _alt(belief: Mapping[str, Any], name: str, upcoming: Any, dots: int) -> str:
     return f"{text}."
 
 
-def _data(curve: pd.DataFrame, dots: pd.DataFrame) -> pd.DataFrame:
-    """Curve and trials in one table."""
-    line = curve.rename(columns={"low": "mean - 2 sd", "high": "mean + 2 sd"})
+def _data(
+    curve: pd.DataFrame, drawn: pd.DataFrame, dots: pd.DataFrame, names: tuple[str, str]
+) -> pd.DataFrame:
+    """Curve, single draws and trials in one table."""
+    line = curve.rename(columns=dict(zip(("low", "high"), names, strict=True)))
     line.insert(0, "what", "belief")
+    single = drawn.rename(columns={"expected": "mean"}).assign(what="single draw")
     trials = dots[["at", "trial", "value", "near"]].assign(what="trial")
-    both = pd.concat([line, trials], ignore_index=True)
+    both = pd.concat([line, *[single] * (len(drawn) > 0), trials], ignore_index=True)
     return both.assign(at=both["at"].astype(str)) if both["at"].dtype == object else both

@@ -9,7 +9,14 @@ import pandas as pd
 
 from apps.curves import better
 from dashboards.cards import marks
-from dashboards.cards.beliefs import belief_of, known_trials, nearness, spread, wanted_ends
+from dashboards.cards.beliefs import (
+    belief_of,
+    known_trials,
+    light_of,
+    nearness,
+    spread,
+    wanted_ends,
+)
 from dashboards.cards.card import Card, NotYet
 from dashboards.cards.picture import beside, layer
 from dashboards.data import RunData
@@ -60,6 +67,7 @@ def card(data: RunData) -> Card:
         f" {marks.counted(len(dots), 'trial')}{expected}{either} at the next point.",
         data=told.rename(columns={"x": f"{axes[0].name} (x)", "y": f"{axes[1].name} (y)"}),
         chart=beside(*panels),
+        light=light_of(belief),
     )
 
 

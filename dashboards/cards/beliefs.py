@@ -33,6 +33,14 @@ def belief_of(data: RunData) -> Mapping[str, Any]:
     )
 
 
+def light_of(belief: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Whether the draws behind a belief can be trusted, and why; None where it has no draws."""
+    told = belief.get("hyperparameters")
+    if not told:
+        return None
+    return str(told.get("light")), " ".join(str(word) for word in told.get("words") or [])
+
+
 def known_trials(data: RunData, belief: Mapping[str, Any]) -> pd.DataFrame:
     """The trials with a value from before the point that this belief chose."""
     if len(data.trials) == 0:

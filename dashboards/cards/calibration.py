@@ -1,4 +1,12 @@
-"""One step ahead: what the model said about each point before it was measured, and what came."""
+"""One step ahead: what the model said about each point before it was measured, and what came.
+
+A model that tells quantiles, as a mixture over hyperparameters does, is judged by these; another
+one by those of the normal with its mean and standard deviation.
+"""
+
+from collections.abc import Sequence
+from statistics import NormalDist
+from typing import Any
 
 import altair as alt
 import numpy as np
@@ -12,7 +20,9 @@ from dashboards.theme import BELIEF, DATA, NEXT
 from dashboards.thin import thin
 
 HELD = ["holds the outcome", "misses the outcome"]
-INTERVAL = 1.96  # standard deviations either way: 95 % of a normal
+LEVELS = (0.025, 0.1, 0.25, 0.5, 0.75, 0.9, 0.975)
+"""Those of the quantiles that a model tells: ends of the middle 95, 80 and 50 %, and the median."""
+_SCORES = np.array([NormalDist().inv_cdf(level) for level in LEVELS])
 
 
 def card(data: RunData) -> Card:
@@ -34,13 +44,15 @@ def card(data: RunData) -> Card:
             f"No measured trial was predicted: {marks.counted(len(trials), 'trial')} so far are"
             " the initial design, or the method has no model."
         )
-    frame["low"] = frame["expected"] - INTERVAL * frame["std"]
-    frame["high"] = frame["expected"] + INTERVAL * frame["std"]
+    told = _quantiles(frame, trials)
+    frame["low"], frame["high"] = told[:, 0], told[:, -1]
+    frame["place"] = _places(frame["value"].to_numpy(), told)
     frame["inside"] = frame["value"].between(frame["low"], frame["high"])
+    middle = [float(frame["value"].between(told[:, at], told[:, -1 - at]).mean()) for at in (1, 2)]
     inside, count = int(frame["inside"].sum()), len(frame)
     frame["interval"] = np.where(frame["inside"], *HELD)
     frame = thin(frame, "trial", ["value", "expected"])
-    frame = frame[["trial", "value", "expected", "low", "high", "interval"]]
+    frame = frame[["trial", "value", "expected", "low", "high", "interval", "place"]]
     ends = [float(frame["value"].min()), float(frame["value"].max())]
     title = f"measured {marks.goal_title(data)}"
     x = alt.X("value:Q", title=title, scale=alt.Scale(zero=False, padding=10))
@@ -56,6 +68,7 @@ def card(data: RunData) -> Card:
         marks.tip("expected", "expected"),
         marks.tip("low", "interval from"),
         marks.tip("high", "interval to"),
+        alt.Tooltip("place:Q", title="of the prediction below", format=".0%"),
     ]
     base = alt.Chart(frame).encode(x=x, tooltip=told, color=colour)
     y_title = "expected before measuring"
@@ -76,9 +89,36 @@ def card(data: RunData) -> Card:
     coverage = f"{inside} of {count} outcomes ({inside / count:.0%}) lie in their 95 % interval"
     return Card(
         title=f"Calibration: {marks.name_of(data)}",
-        reading=f"{coverage}. Each trial was predicted before it was measured; on the dashed line"
-        " both agree. Well calibrated is about 95 %, after some dozens of trials.",
+        reading=f"{coverage}. In their 80 % interval: {middle[0]:.0%}; in their 50 %:"
+        f" {middle[1]:.0%}. Each trial was predicted before it was measured; on the dashed line"
+        " both agree. Well calibrated is about 95, 80 and 50 %, after some dozens of trials.",
         alt=f"Predictions of {goal} against outcomes: {coverage}.",
         data=frame,
         chart=layer(same, bars, points, height=marks.HEIGHT),
+    )
+
+
+def _quantiles(frame: pd.DataFrame, trials: pd.DataFrame) -> np.ndarray:
+    """(trials, levels): those that the model told, else those of a normal."""
+    normal = frame["expected"].to_numpy()[:, None] + np.outer(frame["std"], _SCORES)
+    if "predicted_quantiles" not in trials:
+        return normal
+    told: Sequence[Any] = trials["predicted_quantiles"].reindex(frame["trial"]).to_list()
+    for row, own in enumerate(told):
+        if isinstance(own, list) and len(own) == len(LEVELS):
+            normal[row] = own
+    return normal
+
+
+def _places(values: np.ndarray, quantiles: np.ndarray) -> np.ndarray:
+    """The share of each prediction that lies below its outcome, between the kept quantiles.
+
+    Outside of these it is half of what lies beyond.
+    """
+    ends = (LEVELS[0] / 2, 1 - LEVELS[0] / 2)
+    return np.array(
+        [
+            np.interp(value, row, LEVELS, left=ends[0], right=ends[1])
+            for value, row in zip(values, quantiles, strict=True)
+        ]
     )

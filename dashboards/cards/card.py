@@ -20,6 +20,11 @@ _kept: dict[tuple[Any, ...], tuple["Card", "Panels"]] = {}
 _MAKING = threading.RLock()
 _RENDERING = threading.Lock()  # one picture at a time, so that memory stays bounded
 MOST_NODES = 300  # marks of a card that a browser keeps one by one; with more it paints them
+LIGHTS: dict[str, tuple[Any, str]] = {
+    "green": ("green", ":material/check_circle:"),
+    "amber": ("orange", ":material/warning:"),
+    "red": ("red", ":material/dangerous:"),
+}
 ZOOM_HELP = "Drag to move, Shift and wheel to zoom, double-click for the whole."
 
 
@@ -34,6 +39,7 @@ class Card:
         data: what is drawn, one row a mark.
         chart: the picture, without a title of its own; several side by side as `beside`; None
             where the data itself, as a table, is what is shown.
+        light: of a model whose draws may mislead: `green`, `amber` or `red`, and why.
     """
 
     title: str
@@ -41,6 +47,7 @@ class Card:
     alt: str
     data: pd.DataFrame
     chart: Part | None
+    light: tuple[str, str] | None = None
 
 
 class NotYet(Exception):
@@ -90,6 +97,8 @@ def draw(make: Callable[[], Card], *, key: str, title: str, version: Version = N
             card, shown = made(make, key, version)
             if any(_zooms(spec) for spec, _ in shown):
                 heading.markdown(f"**{plain(title)}**", help=ZOOM_HELP)
+            if card.light is not None:
+                lit(*card.light, what="draws", small=True)
             st.caption(plain(card.reading, 1000))
             _show(card, shown, key)
             _row(card, key)
@@ -98,6 +107,18 @@ def draw(make: Callable[[], Card], *, key: str, title: str, version: Version = N
         except Exception as error:  # noqa: BLE001 - one broken picture leaves the page whole
             told = plain(f"{type(error).__name__}: {error}", 500)
             st.error(f"This picture cannot be drawn. {told}", icon=":material/error:")
+
+
+def lit(light: str, words: str, *, what: str, small: bool = False) -> None:
+    """A light in words: what is judged, how, and why; small under the title of a picture."""
+    colour, icon = LIGHTS.get(light, ("gray", ":material/help:"))
+    if small:
+        badge = f":{colour}-badge[{icon} {plain(what)} {plain(light)}]"
+        st.markdown(f"{badge} :small[{plain(words, 1000)}]")
+        return
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.badge(f"{what} {light}", color=colour, icon=icon)
+        st.markdown(plain(words, 1000), width="stretch")
 
 
 def panels(chart: Part) -> Panels:
@@ -120,7 +141,8 @@ def printable(card: Card) -> dict[str, Any]:
     """The specification of a downloaded picture: on white, with its title and how to read it."""
     assert card.chart is not None
     spec = _still(whole(card.chart))
-    spec["title"] = {"text": card.title, "subtitle": _lines(card.reading, 115)}
+    light = "" if card.light is None else f" Draws {card.light[0]}: {card.light[1]}"
+    spec["title"] = {"text": card.title, "subtitle": _lines(card.reading + light, 115)}
     spec["config"] = PRINT | {"customFormatTypes": True}
     _set_width(spec, 640)
     return spec

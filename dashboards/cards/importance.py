@@ -6,7 +6,7 @@ import altair as alt
 import pandas as pd
 
 from dashboards.cards import marks
-from dashboards.cards.beliefs import belief_of
+from dashboards.cards.beliefs import belief_of, light_of
 from dashboards.cards.card import Card, NotYet
 from dashboards.cards.picture import layer
 from dashboards.data import RunData
@@ -58,6 +58,7 @@ def card(data: RunData) -> Card:
         alt=f"{first} matters most to the model: {share:.0%} of the variation of its mean.",
         data=frame,
         chart=layer(bars, texts, height=max(28 * len(top), 70)),
+        light=light_of(belief),
     )
 
 
@@ -98,4 +99,5 @@ def _with_intervals(
         f" variation, 95 % interval {first['low']:.0%} to {first['high']:.0%}.",
         data=frame,
         chart=layer(bars, dots, height=max(28 * len(top), 70)),
+        light=light_of(belief_of(data)),
     )

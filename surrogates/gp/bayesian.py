@@ -18,6 +18,7 @@ from surrogates.gp import hyperpriors, kernels
 from surrogates.gp.hyperposterior import Data, Hyperposterior
 from surrogates.gp.mixture import MixtureGP
 from surrogates.gp.periods import peaks
+from surrogates.gp.sampled import Sampled
 from surrogates.inference import hmc, laplace
 from surrogates.inference.contract import Draws, uniforms
 from surrogates.inputs import Inputs
@@ -182,6 +183,7 @@ class Problem:
         )
         model.eval()
         model.state = state if self._named is None else {**state, "kernel": self._named}
+        model.sampled = Sampled(draws, self.prior)
         model.diagnostics = {
             **draws.diagnostics,
             "kept": float(kept),

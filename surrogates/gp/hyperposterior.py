@@ -20,6 +20,7 @@ torch.
 
 import dataclasses
 import math
+from collections import Counter
 
 import numpy as np
 import torch
@@ -81,6 +82,24 @@ class Data:
     def warps(self, x: Tensor) -> Tensor:
         """(..., 2 w) log a and log b of (..., dim) hyperparameters."""
         return x[..., self.dim - 2 * len(self.warped) :]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What each coordinate is the logarithm of, with the number of its group after a dot.
+
+        The second of a kind, in a kernel of several parts, is `lengthscale_2`, and so on.
+        """
+        told = [f"lengthscale.{group}" for group in range(self.p)] + ["signal_var"]
+        if self.kernel is not None:
+            told, met = [], Counter[str]()
+            for slot in self.kernel.slots:
+                met[slot.kind] += 1
+                kind = slot.kind if met[slot.kind] == 1 else f"{slot.kind}_{met[slot.kind]}"
+                each = slot.kind == "lengthscale" and slot.count == self.p
+                told += [f"{kind}.{g}" if each else kind for g in range(slot.count)]
+        groups = [self.groups[column] for column in self.warped]
+        warps = [f"warp_{letter}.{group}" for letter in "ab" for group in groups]
+        return (*told, *["noise_var"] * (self.noise is None), *warps)
 
 
 class Hyperposterior:

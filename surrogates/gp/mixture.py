@@ -35,6 +35,7 @@ from surrogates.contract import State
 from surrogates.errors import CapabilityError
 from surrogates.gp import hyperposterior, mixture_paths, spectra, warp
 from surrogates.gp.mixture_posterior import MixturePosterior, TransformedMixture, places_by_weight
+from surrogates.gp.sampled import Sampled
 from surrogates.inference.contract import normals, uniforms
 from surrogates.paths import CorrectedPath, GPPath
 
@@ -67,6 +68,7 @@ class MixtureGP(Model):
 
     diagnostics: dict[str, float]
     state: State
+    sampled: Sampled | None = None
     draws: Tensor
     lengthscale: Tensor
     signal_var: Tensor

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from bo.health import at_least, health
+from bo.health import at_least, health, sampler
 
 GOOD = {"iterations": 20.0, "iteration_limit": 200.0, "noise_var": 0.01, "seconds": 0.1}
 
@@ -120,3 +120,36 @@ def test_odd_numbers_do_no_harm():
     assert told["numbers"]["predictions"] == 14
     assert told["numbers"]["mean_z2"] is None
     assert "flag" not in told["numbers"]
+
+
+@pytest.mark.parametrize(
+    ("told", "light", "words"),
+    [
+        ({"rhat_max": 1.02, "ess_min": 320.0, "divergences": 0.0}, "green", "R-hat 1.020"),
+        ({"rhat_max": 1.02, "ess_min": 320.0, "divergences": 0.0}, "green", "worth 320"),
+        ({"rhat_max": 1.1, "ess_min": 320.0}, "amber", "disagree"),
+        ({"rhat_max": 1.5, "ess_min": 15.0}, "red", "disagree"),
+        ({"rhat_max": 1.0, "ess_min": 15.0}, "red", "only 15"),
+        ({"rhat_max": 1.0, "ess_min": 200.0, "divergences": 3.0}, "amber", "divergences"),
+        ({"khat": 0.3, "ess": 400.0}, "green", "k-hat 0.3"),
+        ({"khat": 0.9, "ess": 400.0}, "amber", "k-hat 0.9"),
+        (
+            {"khat": 0.1, "ess": 150.0, "stages": 4.0, "drift": 1.0, "converged": 1.0},
+            "green",
+            "150",
+        ),
+        (
+            {"khat": 0.1, "ess": 9.0, "stages": 4.0, "drift": 9.0, "converged": 0.0},
+            "amber",
+            "settle",
+        ),
+        ({}, "green", "."),
+    ],
+)
+def test_the_draws_of_hyperparameters_are_judged_alone(told, light, words):
+    found = sampler(told)
+    assert found["light"] == light
+    assert words in found["words"][0]
+    assert all(each.endswith(".") for each in found["words"])
+    rest = health(GOOD | told, drawn(30))["light"]
+    assert rest == light, "the light of the whole model is no better than that of its draws"

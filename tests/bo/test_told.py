@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from typing import Any, cast
 
 import pytest
 
@@ -65,10 +66,10 @@ def test_a_circle_is_called_one():
 
 def test_options_and_executors_that_are_none():
     with pytest.raises(UsageError, match="options expected a mapping"):
-        bo.minimize(lambda p: 1.0, SPACE, budget=1, method="gp-map", options="foo")
+        bo.minimize(lambda p: 1.0, SPACE, budget=1, method="gp-map", options=cast(Any, "foo"))
     study = bo.Study(SPACE)
     with pytest.raises(UsageError, match="executor expected submit"):
-        study.run(lambda p: 1.0, 1, executor=object())
+        study.run(lambda p: 1.0, 1, executor=cast(Any, object()))
 
 
 def test_a_surrogates_option_names_what_to_do():

@@ -38,7 +38,7 @@ AWKWARD = (
     "unicode",
     "clock-skew",
 )
-ORDINARY = ("believing", "arms", "agent", "by-hand")
+ORDINARY = ("believing", "drawing", "arms", "agent", "by-hand")
 LINE = {"x": bo.real(0.0, 1.0)}
 
 
@@ -60,6 +60,7 @@ def make(path: Path) -> Store:
     _bo(store, "clock-skew", LINE, _square)
     _bo(store, "running", LINE, _square)
     _bo(store, "believing", SQUARE | {"z": bo.real(0.0, 1.0)}, _bowl, method="gp-map", budget=30)
+    _bo(store, "drawing", SQUARE, _bowl, method="gp-hmc", budget=9)
     _other(store, "arms", "bandit", "bernoulli", "ts-beta", 300)
     _other(store, "agent", "rl", "cartpole", "dqn", 600)
     study = bo.Study(SQUARE, "maximize value", name="by-hand", store=path, method="random", seed=0)

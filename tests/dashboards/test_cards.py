@@ -24,11 +24,14 @@ from dashboards.cards import (
     belief_map,
     best_so_far,
     calibration,
+    chains,
     differences,
     experiment_curves,
     experiment_table,
     failures,
     final,
+    hyper_pair,
+    hyperparameters,
     importance,
     lengths,
     losses,
@@ -38,6 +41,7 @@ from dashboards.cards import (
     ranks,
     regret,
     returns,
+    sampler,
     standing,
     timeline,
 )
@@ -213,6 +217,62 @@ def sure() -> dict[str, Any]:
     return told | {"importance_intervals": {"x0": [0.2, 0.6, 0.9], "x1": [0.1, 0.4, 0.8]}}
 
 
+def drawn_belief(
+    names: tuple[str, ...] = ("x0", "x1"), *, weights: bool = False, light: str = "amber"
+) -> dict[str, Any]:
+    """A belief of a mixture; its length-scales and signal variance go together."""
+    told = belief(names)
+    random = np.random.default_rng(0)
+    common = random.normal(size=64)
+    labels = [("lengthscale", name) for name in names]
+    labels += [("signal_var", None), ("noise_var", None)]
+    draws = [
+        {
+            "what": what,
+            "parameter": name,
+            "values": np.exp(
+                (what != "noise_var") * common + 0.3 * random.normal(size=64)
+            ).tolist(),
+            "prior": {"from": -2.0, "to": 2.0, "density": [0.0, 0.3, 0.5, 0.3, 0.0]},
+            "rhat": None if weights else 1.01 + 0.01 * place,
+            "ess": None if weights else 400.0,
+        }
+        for place, (what, name) in enumerate(labels)
+    ]
+    traces = [
+        {
+            "what": what,
+            "parameter": name,
+            "rhat": 1.02,
+            "values": (random.normal(size=(4, 20)) ** 2).tolist(),
+        }
+        for what, name in (("log_density", None), ("noise_var", None), labels[0])
+    ]
+    told["hyperparameters"] = {
+        "of": len(draws),
+        "draws": draws,
+        "traces": [] if weights else traces,
+        "every": 3,
+        "chains": 1 if weights else 16,
+        "weights": np.linspace(0, 1, 33).tolist() if weights else None,
+        "light": light,
+        "words": ["The chains of the sampler disagree (R-hat 1.10)."],
+    }
+    for each in told["slices"]:
+        each["low"] = [mean - 3.0 for mean in each["mean"]]
+        each["high"] = [mean + 5.0 for mean in each["mean"]]
+        each["drawn"] = [[mean + shift for mean in each["mean"]] for shift in (-1.0, 0.0, 1.0)]
+    told["next"]["quantiles"] = [-2.0, -1.0, 0.0, 0.4, 1.0, 2.0, 4.0]
+    return told
+
+
+def drawing(names: tuple[str, ...] = ("x0", "x1"), *, weights: bool = False) -> RunData:
+    """A run of a fully Bayesian method."""
+    made = bo(SOME, names=names, method="gp-hmc", posterior=drawn_belief(names, weights=weights))
+    numbers = {"rhat_max": 1.1, "ess_min": 321.0, "divergences": 0.0, "converged": 0.0}
+    return dataclasses.replace(made, diagnostic={"light": "amber", "words": [], "numbers": numbers})
+
+
 def timed(times: Sequence[tuple[float, float | None]]) -> RunData:
     """A run whose trials began and ended then, in seconds after some time; None runs."""
     data = bo([1.0] * len(times))
@@ -224,7 +284,25 @@ def timed(times: Sequence[tuple[float, float | None]]) -> RunData:
     return dataclasses.replace(data, trials=frame)
 
 
-NO_DIRECTION = ("failures", "pulls", "lengths", "timeline", "standing")
+def independent() -> RunData:
+    """A run whose draws are neither of chains nor weighted."""
+    data = drawing(weights=True)
+    assert data.posterior is not None
+    told = data.posterior["hyperparameters"] | {"weights": None}
+    return dataclasses.replace(data, posterior={**data.posterior, "hyperparameters": told})
+
+
+NO_DIRECTION = (
+    "failures",
+    "pulls",
+    "lengths",
+    "timeline",
+    "standing",
+    "hyperparameters",
+    "chains",
+    "weights",
+    "pair",
+)
 SOME = [3.0, None, 2.0, 5.0, 1.0]
 FULL: dict[str, Callable[[], Card]] = {
     "best so far": lambda: best_so_far.card(bo(SOME, optimum=0.5)),
@@ -239,6 +317,15 @@ FULL: dict[str, Callable[[], Card]] = {
     "belief over two": lambda: belief_map.card(bo(SOME, posterior=belief())),
     "calibration": lambda: calibration.card(bo(SOME, predicted=True)),
     "importance": lambda: importance.card(bo(SOME, posterior=belief())),
+    "belief along, of many draws": lambda: belief_1d.card(drawing()),
+    "belief over two, of many draws": lambda: belief_map.card(drawing()),
+    "hyperparameters": lambda: hyperparameters.card(drawing()),
+    "hyperparameters of many": lambda: hyperparameters.card(
+        drawing(tuple(f"x{i}" for i in range(12)))
+    ),
+    "pair of hyperparameters": lambda: hyper_pair.card(drawing()),
+    "chains": lambda: chains.card(drawing()),
+    "weights": lambda: chains.card(drawing(weights=True)),
     "ask time": lambda: ask_time.card(bo(SOME)),
     "bandit regret": lambda: regret.card(bandit([50, 100, 150])),
     "pulls": lambda: pulls.card(bandit([50, 100, 150])),
@@ -333,7 +420,8 @@ def test_a_card_is_valid_and_renders(full: Card) -> None:
 def test_a_download_has_the_title_of_the_run_on_white(full: Card) -> None:
     spec = printable(full)
     assert spec["title"]["text"] == full.title
-    assert " ".join(spec["title"]["subtitle"]) == full.reading
+    light = "" if full.light is None else " Draws {}: {}".format(*full.light)
+    assert " ".join(spec["title"]["subtitle"]) == full.reading + light
     assert spec["config"]["background"] == "white"
     json.dumps(spec, allow_nan=False)
 
@@ -579,6 +667,22 @@ def test_calibration_counts_what_lies_inside() -> None:
     assert list(card.data["interval"].str.startswith("misses")) == [False, False, True, False]
 
 
+def test_calibration_takes_the_quantiles_that_a_mixture_tells() -> None:
+    data = bo([0.1, 0.3, 9.0, 0.7], predicted=True)
+    told = [[-9.0, -8.0, -7.0, 0.0, 7.0, 8.0, 9.5], [0.29, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]]
+    quantiles = pd.Series([*told, told[0], None], dtype=object)
+    frame = data.trials.assign(predicted_quantiles=quantiles)
+    card = calibration.card(dataclasses.replace(data, trials=frame))
+    assert card.reading.startswith("4 of 4 outcomes (100%) lie in their 95 % interval.")
+    assert "In their 80 % interval: 75%; in their 50 %: 50%." in card.reading
+    first, second, third, last = card.data.to_dict("records")
+    assert (first["low"], first["high"]) == (-9.0, 9.5)
+    assert second["place"] == pytest.approx(0.1)
+    assert third["place"] == pytest.approx(0.9 + 0.075 * 1.0 / 1.5)
+    # The last has mean and standard deviation alone: the normal.
+    assert last["high"] == pytest.approx(last["expected"] + 1.959964, abs=1e-5)
+
+
 def test_failures_are_counted_by_reason() -> None:
     data = bo([None, 1.0, None, None])
     data.trials["reason"] = ["out of memory", None, "time-out", "out of memory"]
@@ -747,6 +851,12 @@ def test_long_loops_are_thinned() -> None:
             lambda: importance.card(bo(SOME, names=("x0",), posterior=belief(("x0",)))),
             "fewer than two",
         ),
+        (lambda: hyperparameters.card(bo(SOME)), "No belief is kept yet"),
+        (lambda: hyperparameters.card(bo(SOME, posterior=belief())), "no draws of hyper"),
+        (lambda: hyper_pair.card(bo(SOME, posterior=belief())), "no draws of hyper"),
+        (lambda: chains.card(bo(SOME, posterior=belief())), "no draws of hyper"),
+        (lambda: sampler.card(bo(SOME, posterior=belief())), "no draws of hyper"),
+        (lambda: chains.card(independent()), "there are no chains"),
         (lambda: calibration.card(bo(SOME)), "No measured trial was predicted"),
         (lambda: ask_time.card(bo([])), "No trial was asked for yet."),
         (lambda: regret.card(bandit([])), "Nothing is recorded yet."),

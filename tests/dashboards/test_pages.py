@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import io
+import re
 import shutil
 import sqlite3
 from pathlib import Path
@@ -225,6 +226,33 @@ def test_the_belief_of_the_url_or_else_the_newest(page: Open, store: Store):
     assert at.select_slider[0].value == kept[-1]
     data_at = data.load(store, "believing", step=kept[1])
     assert data_at.posterior == store.events_at("believing", "posterior", kept[1])[0].payload
+
+
+def test_a_fully_bayesian_run_shows_its_draws_and_another_one_does_not(page: Open, store: Store):
+    at = page("run", run="drawing")
+    assert not at.exception
+    told = words(at)
+    for title in ("Hyperparameters", "Two of them against each other", "Chains"):
+        assert f"**{title}**" in told
+    assert "Whether to trust the draws" in told
+    # The light stands on both slices, the map, importance, and the four cards of the draws.
+    assert len(re.findall(r"badge\[\S+ draws \w+\]", told)) == 8
+    assert "worth" in told
+    other = words(page("run", run="believing"))
+    assert "Hyperparameters" not in other
+    assert not re.search(r"badge\[\S+ draws", other)
+
+
+def test_a_pair_of_hyperparameters_is_picked_by_name(page: Open, store: Store):
+    at = page("run", run="drawing")
+    (own,) = [each.value for each in at.caption if "Rank correlation" in each.value]
+    picked = ["length-scale of y", "noise variance"]
+    at = at.pills(key="pair-of").set_value(picked).run()
+    assert not at.exception
+    (other,) = [each.value for each in at.caption if "Rank correlation" in each.value]
+    assert other != own
+    at = at.pills(key="pair-of").set_value(picked[:1]).run()
+    assert "A pair is of two hyperparameters; 1 are picked." in words(at)
 
 
 def test_a_map_of_other_axes_is_asked_for_and_shown(page: Open, store: Store):
