@@ -28,7 +28,7 @@ from surrogates.options import option, options
 class Options(bayesian.Options, hmc.Options):
     """The model, and how its hyperparameters are drawn."""
 
-    chains: int = option(default=16, help="chains, all in one call", low=2, high=100_000)
+    chains: int = option(default=8, help="chains, all in one call", low=2, high=100_000)
     draws: int = option(
         default=32, help="per chain, before the first look at the diagnostics", low=4, high=10**6
     )
