@@ -31,7 +31,8 @@ from torch import Generator, Tensor
 
 from surrogates.errors import DataError
 from surrogates.inference import diagnostics, hmc
-from surrogates.inference.contract import Counted, Density, Draws, check_start, uniforms
+from surrogates.inference.contract import Counted, Density, Draws, check_start
+from surrogates.inference.resampling import systematic
 from surrogates.options import option, options
 
 _LEAST_ESS = 0.1  # of the particles, for their weights to be trusted
@@ -258,7 +259,7 @@ def step(
     )
     if share == 1.0 and stage.share == 0.0 and ess >= options.resample * len(weights):
         return Stage(state, share, stage.before, stage.after), Moved(ess, khat)
-    places = _systematic(weights, generator).to(state.x.device)
+    places = systematic(weights, len(weights), generator).to(state.x.device)
     gradient = stage.after[1]
     if share < 1.0:
         slope = stage.before[1]
@@ -390,15 +391,6 @@ def _length(log_weights: Tensor, ratio: Tensor, left: float, options: Options) -
     khat = diagnostics.khat(taken * ratio)
     # The power of a number with a Pareto tail has that tail's shape times the power.
     return taken * options.khat / khat if options.khat < khat < math.inf else taken
-
-
-def _systematic(weights: Tensor, generator: Generator) -> Tensor:
-    """Places (n,) in proportion to weights: one random number for all (Kitagawa 1996)."""
-    n = len(weights)
-    total = weights.cumsum(0)
-    at = torch.arange(n, dtype=weights.dtype, device=weights.device)
-    at = (at + uniforms((1,), generator, weights)) / n
-    return torch.searchsorted(total / total[-1], at, right=True).clamp_max(n - 1)
 
 
 def _move(

@@ -16,10 +16,10 @@ from torch import Generator, Tensor
 from torch.quasirandom import SobolEngine
 
 from surrogates.gp import hyperpriors
-from surrogates.gp.bayesian import systematic
 from surrogates.gp.hyperposterior import LEAST_NOISE_VAR, MEAN_VAR, Data, Hyperposterior
 from surrogates.inference import chees, diagnostics, hmc, laplace, nuts, smc
 from surrogates.inference.contract import Draws
+from surrogates.inference.resampling import systematic
 
 F64: dict[str, Any] = {"dtype": torch.float64, "device": "cpu"}
 DATA_SETS, N, D = 200, 15, 2

@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor
 
 from surrogates.errors import DataError
-from surrogates.inference import diagnostics, smc
+from surrogates.inference import diagnostics, resampling, smc
 from surrogates.inference.contract import Differentiated, Draws
 from tests.surrogates.inference.targets import TARGETS, Target, two_modes
 
@@ -318,7 +318,7 @@ def test_resampling_is_in_proportion() -> None:
     weights = torch.tensor([0.0, 0.5, 0.26, 0.0, 0.24, 0.0], dtype=torch.float64).repeat(5) / 5.0
     total = torch.zeros_like(weights)
     for seed in range(400):
-        places = smc._systematic(weights, seeded(seed))
+        places = resampling.systematic(weights, len(weights), seeded(seed))
         count = torch.bincount(places, minlength=len(weights)).double()
         assert float((count - len(weights) * weights).abs().max()) < 1.0
         assert float(count[weights == 0.0].sum()) == 0.0
