@@ -72,7 +72,7 @@ def test_chains_have_traces_and_what_each_quantity_is_worth():
     told = hyperparameters(model, ["a", "b", "c"])
     assert told is not None
     drawn = model.sampled.draws
-    assert told["chains"] == len(drawn.x) == 16
+    assert told["chains"] == len(drawn.x) == 8
     assert told["weights"] is None
     found = rhat(drawn.x)
     assert [e["rhat"] for e in told["draws"]] == pytest.approx(found.tolist(), rel=1e-3)
