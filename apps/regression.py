@@ -148,6 +148,7 @@ def experiment(
             [p.label for p in plan.problems],
             [m.label for m in plan.methods],
             rows_of,
+            len(jobs),
             folder,
             command,
         )

@@ -27,10 +27,20 @@ def write(
     problems: Sequence[str],
     methods: Sequence[str],
     rows: Sequence[Mapping[str, Any]],
+    asked: int,
     folder: Path,
     command: Sequence[str],
 ) -> dict[str, Any]:
     """Write all files.
+
+    Args:
+        name: of the experiment.
+        problems: labels of the sets.
+        methods: labels; the others are compared with the first.
+        rows: of `runs.csv`.
+        asked: fits in all; the page says where some are missing.
+        folder: where to.
+        command: the words that asked for it.
 
     Returns:
         `table`, `tests` and `files`.
@@ -48,7 +58,7 @@ def write(
     tests = [test for problem in problems for test in _tests(problem, methods, done)]
     page = folder / "RESULTS.md"
     files = [_csv(folder / "table.csv", table), _csv(folder / "tests.csv", tests)]
-    text = _page(name, problems, methods, rows, table, tests, command)
+    text = _page(name, problems, methods, rows, asked, table, tests, command)
     page.write_text(text, encoding="utf-8")
     return {"table": table, "tests": tests, "files": [*files, str(page)]}
 
@@ -124,6 +134,7 @@ def _page(
     problems: Sequence[str],
     methods: Sequence[str],
     rows: Sequence[Mapping[str, Any]],
+    asked: int,
     table: Sequence[Mapping[str, Any]],
     tests: Sequence[Mapping[str, Any]],
     command: Sequence[str],
@@ -134,7 +145,8 @@ def _page(
         "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
         "machine": _machine(),
         "versions": ", ".join(f"{name} {found}" for name, found in _versions().items()),
-        "fits": f"{len(rows)}, {len(failed)} failed",
+        "fits": f"{len(rows)} of {asked}, {len(failed)} failed"
+        + ("; UNFINISHED: the same command goes on" if len(rows) < asked else ""),
     }
     lines = [f"# {name}", "", *(f"- {what}: {text}" for what, text in counted.items()), ""]
     if failed:
