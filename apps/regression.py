@@ -248,8 +248,9 @@ def fit(job: Job) -> dict[str, Any]:
             each.to(where) for each in (data.train_X, data.train_Y, data.test_X, data.test_Y)
         )
         entry = find(job.method.name, rows(SURROGATES), what="surrogate")
+        surrogate = entry.load()
         began, cpu_began = time.perf_counter(), time.process_time()
-        model = entry.load()(
+        model = surrogate(
             X,
             Y,
             inputs=Inputs.reals(X.shape[1]),

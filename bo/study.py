@@ -89,6 +89,13 @@ class Study:
     ) -> None:
         space = space if isinstance(space, Space) else Space(space)
         goals = Goals.of(goal, subject_to, reference)
+        named = {each.name for each in goals.goals}
+        for each in goals.constraints:
+            if all(word in space.parameters and word not in named for word in each.names):
+                raise UsageError(
+                    f"subject_to of a study expected outcomes, got parameters in {str(each)!r}; "
+                    "give it to bo.Space(..., subject_to=[...])"
+                )
         if not isinstance(options, (Mapping, type(None))):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise UsageError(f'options expected a mapping such as {{"depth": 3}}, got {options!r}')
         asked_seed, seed = seed, _seed(seed)

@@ -108,5 +108,7 @@ def check_data(
             continue
         if values.dtype != torch.float64 and values.dtype != torch.float32:
             raise DataError(f"{name} expected float64 (or float32), got {values.dtype}")
+        if name == "train_Yvar" and bool((values < 0).any()):
+            raise DataError("train_Yvar expected variances of at least 0, got a negative one")
         if not bool(torch.isfinite(values).all()):
             raise DataError(f"{name} expected finite values, got NaN or infinity; drop those rows")

@@ -103,6 +103,18 @@ def load(name: str, number: int, *, split: str = "gal", most: int = 0) -> Split:
         raise DataError(
             f"expected data.txt and splits.npz of a regression set in {folder}: {error}"
         ) from None
+    if not (
+        masks.shape[:1] == (len(rows),)
+        and masks.ndim == 2
+        and rows.ndim == 2
+        and min(*features, target) >= 0
+        and max(*features, target) < rows.shape[1]
+    ):
+        raise DataError(
+            f"{folder} expected test_mask (rows, splits) of {len(rows)} rows, and features and "
+            f"target among the columns 0 to {rows.shape[-1] - 1}, got {masks.shape}, "
+            f"{list(features)} and {target}"
+        )
     order = np.random.default_rng(number).permutation(len(rows))
     if split == "half":
         test = np.ones(len(rows), dtype=bool)
@@ -112,6 +124,8 @@ def load(name: str, number: int, *, split: str = "gal", most: int = 0) -> Split:
     else:
         raise UsageError(f"{name} expected a split from 0 to {masks.shape[1] - 1}, got {number}")
     train = order[~test[order]]
+    if not 0 < len(train) < len(rows):
+        raise DataError(f"{name}, split {number}: expected rows to train on and others to test")
     train = train[: most or None]
     inputs, outcome = rows[:, features], torch.as_tensor(rows[:, [target]])
     low, high = inputs[train].min(axis=0), inputs[train].max(axis=0)

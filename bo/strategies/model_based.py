@@ -51,6 +51,7 @@ FAR = 0.1
 _FEWEST_OUTCOMES = 2
 _FEWEST_FOR_A_SCALE = 6
 _MOST_UNCOLLECTED = 50_000_000  # bytes
+_HUGE = 1e100  # the squares of outcomes must be finite
 _SUCCESS = "success of an evaluation"
 
 
@@ -204,6 +205,7 @@ class ModelBased:
         chosen_at = 0
         for goal in self.goals.goals:
             y = np.array([goal.sign * t.values[goal.name] for t in complete])
+            y = np.clip(y, -_HUGE, _HUGE)
             var = _squares([t.sems.get(goal.name) for t in complete])
             if self.goals.several:
                 model, y = self._fit(X, y, var, None, generator, before.get(goal.name))

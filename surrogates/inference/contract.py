@@ -165,13 +165,22 @@ def check_start(start: Tensor, density: Density) -> tuple[Tensor, Tensor]:
     """Values and gradients at (chains, dim) starting points.
 
     Raises:
-        DataError: another shape, no rows, values that are not finite, or a density of 0 at all.
+        DataError: another shape (of the start, or of what the density returns), no rows, values
+            that are not finite, or a density of 0 at all.
     """
+    if not isinstance(start, Tensor):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise DataError(f"start expected a tensor (chains, dim), got {start!r:.100}")
     if start.ndim != 2 or 0 in start.shape:
         raise DataError(f"start expected shape (chains, dim), got {tuple(start.shape)}")
     if not bool(torch.isfinite(start).all()):
         raise DataError("start expected finite values, got NaN or infinity")
     value, gradient = density.value_and_grad(start)
+    if value.shape != start.shape[:1] or gradient.shape != start.shape:
+        raise DataError(
+            f"a density expected to return values {tuple(start.shape[:1])} and gradients "
+            f"{tuple(start.shape)} at points {tuple(start.shape)}, got {tuple(value.shape)} and "
+            f"{tuple(gradient.shape)}"
+        )
     if not bool(torch.isfinite(value).any()):
         raise DataError(
             f"expected a density above 0 at one of {len(start)} starting points, got none; start "

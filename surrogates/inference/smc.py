@@ -35,6 +35,7 @@ from surrogates.inference.contract import Counted, Density, Draws, check_start
 from surrogates.inference.resampling import systematic
 from surrogates.options import option, options
 
+_FEWEST = 64  # particles with which it can be told whether they are enough
 _LEAST_ESS = 0.1  # of the particles, for their weights to be trusted
 _SMALLEST, _LARGEST = 1e-3, 2.0  # step size
 _HALVINGS = 100
@@ -355,6 +356,7 @@ def _judge(past: list[Moved], particles: int, options: Options) -> dict[str, flo
     khats = [moved.khat for moved in past if math.isfinite(moved.khat)]
     accept = sum(moved.accept * moved.moves for moved in past) / max(moves, 1)
     good = drift <= options.drift and least >= _LEAST_ESS * particles
+    good = good and particles >= _FEWEST  # of fewer, no weights can be judged
     good = good and (moves == 0 or accept >= 0.5 * options.target_accept)
     return {
         "ess": least,

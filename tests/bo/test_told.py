@@ -93,3 +93,16 @@ def test_nevergrads_threads_end_with_the_process():
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=300, check=True
     )
     assert ended.stdout.splitlines()[-1].endswith("True")
+
+
+def test_a_constraint_between_parameters_belongs_to_the_space():
+    with pytest.raises(UsageError, match=r"give it to bo\.Space"):
+        bo.Study({**SPACE, "y": bo.real(0.0, 1.0)}, subject_to=["x + y >= 1"])
+
+
+@pytest.mark.parametrize("method", ["gp-map", "gp-hmc"])
+def test_an_outcome_of_any_size_leaves_a_model(method, recwarn):
+    values = iter([1.0, 2.0, 1e200, -1e300, 0.5, 0.4, 0.3])
+    told = bo.minimize(lambda p: next(values), SPACE, budget=7, method=method, seed=0)
+    assert told.best_value == -1e300
+    assert not [each for each in recwarn if issubclass(each.category, RuntimeWarning)]

@@ -121,3 +121,22 @@ def test_a_calibrated_prediction_is_near_its_levels():
     assert told.calibration < 0.02
     assert abs(told.coverage95 - 0.95) < 0.015
     assert regression.scores(model, test_X, drawn + 1.0).calibration > 0.2
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        ({"test_mask": np.zeros((39, 2), dtype=bool)}, "test_mask"),
+        ({"test_mask": np.zeros(40, dtype=bool)}, "test_mask"),
+        ({"features": [0, 7]}, "columns 0 to 3"),
+        ({"test_mask": np.zeros((40, 2), dtype=bool)}, "rows to train on and others to test"),
+        ({"test_mask": np.ones((40, 2), dtype=bool)}, "rows to train on and others to test"),
+    ],
+)
+def test_a_file_of_splits_that_does_not_fit_is_refused(folder, told, message):
+    there, _ = folder
+    mask = np.zeros((40, 2), dtype=bool)
+    mask[:4] = True
+    np.savez(there / "splits.npz", **{"test_mask": mask, "features": [0, 1], "target": 3} | told)
+    with pytest.raises(DataError, match=message):
+        regression.load("waves", 0)

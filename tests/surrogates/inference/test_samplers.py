@@ -210,3 +210,15 @@ def test_a_flat_direction_has_a_finite_width() -> None:
     start = torch.zeros((1, 2), dtype=torch.float64)
     state = laplace.init(density, start, laplace.Options(greatest_sd=7.0))
     assert (state.factor @ state.factor.T).diagonal().tolist() == pytest.approx([1.0, 49.0])
+
+
+@pytest.mark.parametrize("flat", [True, False], ids=["gradients", "values"])
+def test_a_density_that_returns_other_shapes_is_refused(flat: bool) -> None:
+    class Odd:
+        def value_and_grad(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            value = -0.5 * x.square().sum(dim=1)
+            return (value, -x.sum(dim=1)) if flat else (value.unsqueeze(1), -x)
+
+    start = torch.zeros((8, 2), dtype=torch.float64, device="cpu")
+    with pytest.raises(DataError, match="a density expected to return values"):
+        hmc.init(Odd(), start)

@@ -378,3 +378,23 @@ def test_values_and_gradients_are_those_of_the_particles(last: bool) -> None:
     assert torch.allclose(stage.after[1], gradient)
     between = smc.Between(prior, density, stage.share)
     assert torch.allclose(stage.state.value, between.value_and_grad(stage.state.x)[0])
+
+
+def test_few_particles_never_say_that_they_are_enough() -> None:
+    def log_density(x: Tensor) -> Tensor:
+        return -0.5 * x.square().sum(dim=1)
+
+    def sharper(x: Tensor) -> Tensor:
+        return log_density(x) - 50.0 * (x - 1.0).square().sum(dim=1)
+
+    before, after = Differentiated(log_density), Differentiated(sharper)
+    for particles in (2, 8, 32):
+        start = torch.randn((particles, 2), generator=seeded(particles), dtype=torch.float64)
+        draws, _ = smc.run(
+            before,
+            after,
+            smc.init(before, start),
+            options=smc.Options(),
+            generator=seeded(0),
+        )
+        assert draws.diagnostics["converged"] == 0.0
