@@ -78,8 +78,9 @@ def _row(problem: str, method: str, done: Sequence[Mapping[str, Any]]) -> dict[s
         values = np.array([float(row[score]) for row in mine])
         told[score] = float(values.mean())
         if score in _BETTER:
-            spread = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
-            told[f"{score}_se"] = float(spread)
+            several = len(values) > 1
+            error = float(values.std(ddof=1) / np.sqrt(len(values))) if several else None
+            told[f"{score}_se"] = error
     told["seconds"] = float(np.median([float(row["seconds"]) for row in mine]))
     told["cpu_seconds"] = float(np.median([float(row["cpu_seconds"]) for row in mine]))
     for each in _DIAGNOSTICS:
