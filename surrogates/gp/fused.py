@@ -1,8 +1,9 @@
 """What `hyperposterior` computes on the CPU, compiled: densities of hyperparameters, trajectories.
 
-The formulas are those of `Hyperposterior` and of `hyperpriors`. LAPACK is called from within, so
-that a whole trajectory of a chain is one piece of compiled code, with no call of Python in it.
-No paper: that of each formula stands there.
+The formulas are those of `Hyperposterior` and of `hyperpriors`. Eight chains at a time go through
+`lanes`; for the others LAPACK is called from within, so that a whole trajectory of all chains is
+one piece of compiled code, with no call of Python in it. No paper: that of each formula stands
+there.
 """
 
 import math
@@ -17,10 +18,13 @@ from numpy.typing import NDArray
 from surrogates.compiled import compiled
 from surrogates.gp.conditioned import JITTERS, LOG_2PI, MEAN_VAR
 from surrogates.gp.hyperpriors import shrinkage
+from surrogates.gp.lanes import LEAST_NOISE_VAR, exp, likelihoods
+from surrogates.gp.vectors import LANES
 
 Array = NDArray[np.float64]
+Room = tuple[Array, Array, Array, Array]
 
-LEAST_NOISE_VAR = 1e-4
+_FEWEST = 4  # chains that are worth eight lanes
 _SQRT5 = math.sqrt(5.0)
 _LOWER = np.frombuffer(b"L", dtype=np.uint8)
 
@@ -41,16 +45,22 @@ _dpotrs = _lapack("dpotrs", "ciididii")
 
 @compiled
 def log_likelihoods(
-    x: Array, squares: Array, y: Array, known: Array, matern: bool
+    x: Array, squares: Array, rows: Array, y: Array, known: Array, matern: bool, room: Room
 ) -> tuple[Array, Array]:
-    """See `Hyperposterior.log_likelihood`; `known` is empty where the noise is not."""
+    """See `Hyperposterior.log_likelihood`.
+
+    Args:
+        x: (chains, dim) points.
+        squares: (p, pairs) squared distances.
+        rows: these as `lanes.ordered` has them.
+        y: (n,) outcomes.
+        known: (n,) variances of the noise, or empty.
+        matern: or RBF.
+        room: of `lanes.scratch`; it has no rows where there are too many for lanes.
+    """
     chains, dim = x.shape
     values, gradients = np.empty(chains), np.zeros((chains, dim))
-    rows, matrix, both = _scratch(squares, y)
-    for c in range(chains):
-        values[c] = _log_likelihood(
-            x[c], gradients[c], squares, y, known, matern, rows, matrix, both
-        )
+    _log_likelihoods(x, values, gradients, squares, rows, y, known, matern, room)
     return values, gradients
 
 
@@ -58,22 +68,20 @@ def log_likelihoods(
 def log_posteriors(
     x: Array,
     squares: Array,
+    rows: Array,
     y: Array,
     known: Array,
     matern: bool,
+    room: Room,
     terms: Array,
     shared: Array,
 ) -> tuple[Array, Array]:
     """See `Hyperposterior.value_and_grad`; the last two are of `hyperpriors.terms`."""
     chains, dim = x.shape
     values, gradients = np.empty(chains), np.zeros((chains, dim))
-    rows, matrix, both = _scratch(squares, y)
+    _log_likelihoods(x, values, gradients, squares, rows, y, known, matern, room)
     for c in range(chains):
-        likelihood = _log_likelihood(
-            x[c], gradients[c], squares, y, known, matern, rows, matrix, both
-        )
-        prior = _log_prior(x[c], gradients[c], len(squares), terms, shared)
-        values[c] = likelihood + prior
+        values[c] += _log_prior(x[c], gradients[c], len(squares), terms, shared)
     return values, gradients
 
 
@@ -86,34 +94,72 @@ def leapfrogs(
     size: float,
     steps: int,
     squares: Array,
+    rows: Array,
     y: Array,
     known: Array,
     matern: bool,
+    room: Room,
     terms: Array,
     shared: Array,
 ) -> Array:
     """Log densities at the ends; the first three are changed in place (see `contract.leapfrog`)."""
     chains, dim = x.shape
     values = np.empty(chains)
-    rows, matrix, both = _scratch(squares, y)
-    for c in range(chains):
-        at, push, slope = x[c], momentum[c], gradient[c]
-        value = 0.0
-        share = 0.5 * size
-        for _ in range(steps):
-            _kick(push, slope, factor, share)
+    share = 0.5 * size
+    for _ in range(steps):
+        for c in range(chains):
+            _kick(momentum[c], gradient[c], factor, share)
             for i in range(dim):
                 moved = 0.0
                 for j in range(i + 1):
-                    moved += factor[i, j] * push[j]
-                at[i] += size * moved
-            slope[:] = 0.0
-            value = _log_likelihood(at, slope, squares, y, known, matern, rows, matrix, both)
-            value += _log_prior(at, slope, len(squares), terms, shared)
-            share = size
-        _kick(push, slope, factor, 0.5 * size)
-        values[c] = value
+                    moved += factor[i, j] * momentum[c, j]
+                x[c, i] += size * moved
+        gradient[:] = 0.0
+        _log_likelihoods(x, values, gradient, squares, rows, y, known, matern, room)
+        for c in range(chains):
+            values[c] += _log_prior(x[c], gradient[c], len(squares), terms, shared)
+        share = size
+    for c in range(chains):
+        _kick(momentum[c], gradient[c], factor, 0.5 * size)
     return values
+
+
+@compiled
+def _log_likelihoods(
+    x: Array,
+    values: Array,
+    gradients: Array,
+    squares: Array,
+    rows: Array,
+    y: Array,
+    known: Array,
+    matern: bool,
+    room: Room,
+) -> None:
+    """By lanes; one after the other, where they are few and where a matrix needs a jitter."""
+    chains, dim = x.shape
+    values[:] = np.nan
+    if len(room[1]):
+        some, of_some, slopes = np.empty((LANES, dim)), np.empty(LANES), np.empty((LANES, dim))
+        for first in range(0, chains, LANES):
+            count = min(LANES, chains - first)
+            if count < _FEWEST:
+                continue
+            for v in range(LANES):
+                some[v] = x[first + min(v, count - 1)]
+            likelihoods(some, of_some, slopes, len(squares), rows, y, known, matern, room)
+            values[first : first + count] = of_some[:count]
+            gradients[first : first + count] = slopes[:count]
+    if not np.isnan(values).any():
+        return
+    n = len(y)
+    of_pairs, matrix, both = np.empty((3, len(squares[0]))), np.empty((n, n)), np.empty((2, n))
+    for c in range(chains):
+        if np.isnan(values[c]):
+            gradients[c] = 0.0
+            values[c] = _log_likelihood(
+                x[c], gradients[c], squares, y, known, matern, of_pairs, matrix, both
+            )
 
 
 @compiled
@@ -137,12 +183,6 @@ def _log_prior(x: Array, gradient: Array, p: int, terms: Array, shared: Array) -
     if shared.size:
         value += shrinkage(x[:p], gradient[:p], shared)
     return value
-
-
-@compiled
-def _scratch(squares: Array, y: Array) -> tuple[Array, Array, Array]:
-    n = len(y)
-    return np.empty((3, squares.shape[1])), np.empty((n, n)), np.empty((2, n))
 
 
 @compiled
@@ -170,16 +210,17 @@ def _log_likelihood(
     squared = np.dot(weight, squares)
     if matern:
         for i in range(pairs):
-            exponent[i] = -_SQRT5 * math.sqrt(squared[i])
-        _exp(exponent, k)
+            exponent[i] = _SQRT5 * math.sqrt(squared[i])
+            k[i] = -exponent[i]
+        exp(k, slope, pairs)
         for i in range(pairs):
-            decay, r = signal_var * k[i], -exponent[i]
+            decay, r = signal_var * k[i], exponent[i]
             k[i] = (1.0 + r + r * r / 3.0) * decay
             slope[i] = -5.0 / 6.0 * (1.0 + r) * decay
     else:
         for i in range(pairs):
-            exponent[i] = -0.5 * squared[i]
-        _exp(exponent, k)
+            k[i] = -0.5 * squared[i]
+        exp(k, slope, pairs)
         for i in range(pairs):
             k[i] *= signal_var
             slope[i] = -0.5 * k[i]
@@ -222,29 +263,3 @@ def _log_likelihood(
     if not len(known):
         gradient[p + 1] = 0.5 * noisy * noise_var / (LEAST_NOISE_VAR + noise_var)
     return -0.5 * (fitted + n * LOG_2PI) - log_det
-
-
-@compiled
-def _exp(x: Array, out: Array) -> None:
-    """exp(x) of numbers that are not above 0, to 1e-15; in loops that have no call in them."""
-    bits = np.empty(len(x), dtype=np.int64)
-    for i in range(len(x)):
-        whole = math.floor(max(x[i], -708.0) * 1.4426950408889634 + 0.5)
-        bits[i] = (np.int64(whole) + 1023) << 52
-        r = max(x[i], -708.0) - whole * 0.693147180369123816490 - whole * 1.90821492927058770002e-10
-        s = 1.0 + r / 13.0
-        s = 1.0 + r * s / 12.0
-        s = 1.0 + r * s / 11.0
-        s = 1.0 + r * s / 10.0
-        s = 1.0 + r * s / 9.0
-        s = 1.0 + r * s / 8.0
-        s = 1.0 + r * s / 7.0
-        s = 1.0 + r * s / 6.0
-        s = 1.0 + r * s / 5.0
-        s = 1.0 + r * s / 4.0
-        s = 1.0 + r * s / 3.0
-        s = 1.0 + r * s / 2.0
-        out[i] = 1.0 + r * s
-    powers = bits.view(np.float64)
-    for i in range(len(x)):
-        out[i] *= powers[i]

@@ -13,7 +13,7 @@ A point of the density holds the logarithms of the length-scales (p), of signal_
 noise_var where it is unknown; of another kernel, those that it has in place of the first two; then
 log a and log b of the warped columns. It is a density of these logarithms.
 
-On the CPU everything of a point but its prior is one compiled kernel, which calls LAPACK itself;
+On the CPU whole trajectories are compiled (`surrogates/gp/fused.py`), eight chains at a time;
 elsewhere, for other dtypes than float64, and for other kernels, the same formulas are batched in
 torch.
 """
@@ -27,11 +27,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from surrogates.gp import fused, warp
+from surrogates.gp import fused, lanes, warp
 from surrogates.gp.conditioned import MEAN_VAR, conditioned
-from surrogates.gp.fused import LEAST_NOISE_VAR
 from surrogates.gp.hyperpriors import Prior, terms
 from surrogates.gp.kernels import Kernel
+from surrogates.gp.lanes import LEAST_NOISE_VAR
 from surrogates.gp.pairs import Covariances, pairs
 from surrogates.inference import contract
 
@@ -131,9 +131,11 @@ class Hyperposterior:
             noise = known if data.noise is None else data.noise
             self._arrays = (
                 np.ascontiguousarray(squares.numpy()),
+                lanes.ordered(squares.numpy(), n),
                 np.ascontiguousarray(data.y.numpy()),
                 np.ascontiguousarray(noise.numpy()),
                 data.matern,
+                lanes.scratch(n),
             )
 
     def value_and_grad(

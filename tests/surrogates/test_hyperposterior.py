@@ -48,11 +48,14 @@ def naive(x: Tensor, data: Data) -> Tensor:
 
 @pytest.mark.parametrize("known", [False, True], ids=["unknown noise", "known noise"])
 @pytest.mark.parametrize("matern", [True, False], ids=["matern52", "rbf"])
-@pytest.mark.parametrize(("n", "d"), [(1, 2), (2, 3), (20, 6), (60, 8), (300, 4)])
-def test_values_and_gradients_are_those_of_torch(n: int, d: int, matern: bool, known: bool) -> None:
+@pytest.mark.parametrize("chains", [3, 13], ids=["few", "lanes"])
+@pytest.mark.parametrize(("n", "d"), [(1, 2), (2, 3), (21, 6), (60, 8), (299, 4), (310, 4)])
+def test_values_and_gradients_are_those_of_torch(
+    n: int, d: int, chains: int, matern: bool, known: bool
+) -> None:
     data = made(n, d, matern=matern, known=known, seed=n + d)
     density = Hyperposterior(data, hyperpriors.named("vague", data.p, noise=not known))
-    x = torch.randn((3, data.dim), generator=seeded(1), **F64)
+    x = torch.randn((chains, data.dim), generator=seeded(1), **F64)
     value, gradient = density.log_likelihood(x)
     at = x.clone().requires_grad_()
     truth = torch.stack([naive(row, data) for row in at])
@@ -99,23 +102,40 @@ def test_gradients_hold_where_inputs_nearly_coincide_and_noise_is_at_its_floor()
     truth = torch.tensor(slope, **F64)
     for fused in (True, False):
         density.fused = fused
-        value, gradient = density.log_likelihood(torch.tensor([at], **F64))
-        assert float(value) == pytest.approx(float(precise(at, data)), rel=1e-9)
-        assert float((gradient[0] - truth).abs().max() / truth.abs().max()) < 1e-9
+        for chains in (1, 4):
+            value, gradient = density.log_likelihood(torch.tensor([at] * chains, **F64))
+            assert value.tolist() == pytest.approx([float(precise(at, data))] * chains, rel=1e-9)
+            assert float((gradient - truth).abs().max() / truth.abs().max()) < 1e-9
 
 
 @pytest.mark.parametrize("fused", [True, False])
 def test_what_cannot_be_factorised_has_no_density_and_harms_no_other(fused: bool) -> None:
     data = made(6, 3, matern=True, known=False, seed=0)
     density = Hyperposterior(data, hyperpriors.named("vague", data.p, noise=True))
-    x = torch.zeros((3, data.dim), **F64)
+    x = torch.zeros((11, data.dim), **F64)
     alone, _ = density.log_likelihood(x[:1])
     x[1] = math.nan
     x[2, data.p] = 800.0  # its exponential is infinite
     density.fused = fused
-    value, _ = density.log_likelihood(x)
-    assert torch.allclose(value[:1], alone, rtol=1e-12, atol=0.0)
-    assert not bool(torch.isfinite(value[1:]).any())
+    for some in (x[:3], x):
+        value, _ = density.log_likelihood(some)
+        assert value[0] == pytest.approx(float(alone), rel=1e-12)
+        assert not bool(torch.isfinite(value[1:3]).any())
+        assert torch.allclose(value[3:], alone, rtol=1e-12, atol=0.0)
+
+
+def test_a_matrix_that_needs_a_jitter_gets_it_and_no_other_does() -> None:
+    data = made(20, 3, matern=False, known=True, seed=0)
+    density = Hyperposterior(data, hyperpriors.named("vague", data.p, noise=False))
+    x = torch.randn((8, data.dim), generator=seeded(1), **F64)
+    x[3] = torch.tensor([1.0, 1.0, 40.0], **F64)  # noise is lost beside e^40
+    value, gradient = density.log_likelihood(x)
+    for chain in range(8):
+        alone, slope = density.log_likelihood(x[chain : chain + 1])
+        assert bool(torch.isfinite(alone).all())
+        assert value[chain] == pytest.approx(float(alone), rel=1e-10)
+        assert torch.allclose(gradient[chain], slope[0], rtol=1e-8, atol=1e-8)
+    assert torch.equal(gradient[3:4], density.log_likelihood(x[3:4])[1])
 
 
 @pytest.mark.parametrize("name", hyperpriors.NAMES)
