@@ -27,6 +27,7 @@ from torch import Tensor
 from bo.acquisition.fused import Array, Closed, log_cdf, log_h
 from surrogates.compiled import compiled
 from surrogates.gp.hyperposterior import MEAN_VAR
+from surrogates.gp.lanes import exp
 from surrogates.gp.mixture import MixtureGP
 
 _SQRT5 = math.sqrt(5.0)
@@ -168,28 +169,40 @@ def _moments(
 ) -> tuple[Array, Array]:
     (draws, n), (m, d) = alpha.shape, x.shape
     mean, var = np.empty((draws, m)), np.empty((draws, m))
-    k = np.empty((n, m))
+    columns = np.ascontiguousarray(x.T)
+    k, r, decay, bits = np.empty((n, m)), np.empty(m), np.empty(m), np.empty(m)
     for s in range(draws):
         weight = lengthscale[s] ** -2.0
         prior = signal_var[s] + MEAN_VAR
         for i in range(n):
+            squared = k[i]
+            squared[:] = 0.0
+            for c in range(d):
+                for j in range(m):
+                    difference = columns[c, j] - inputs[i, c]
+                    squared[j] += difference * difference * weight[c]
+            if matern:
+                for j in range(m):
+                    r[j] = _SQRT5 * math.sqrt(squared[j])
+                    decay[j] = -r[j]
+                exp(decay, bits, m)
+                for j in range(m):
+                    decay[j] *= 1.0 + r[j] + r[j] * r[j] / 3.0
+            else:
+                for j in range(m):
+                    decay[j] = -0.5 * squared[j]
+                exp(decay, bits, m)
             for j in range(m):
-                squared = 0.0
-                for c in range(d):
-                    difference = x[j, c] - inputs[i, c]
-                    squared += difference * difference * weight[c]
-                if matern:
-                    r = _SQRT5 * math.sqrt(squared)
-                    k[i, j] = signal_var[s] * (1.0 + r + r * r / 3.0) * math.exp(-r) + MEAN_VAR
-                else:
-                    k[i, j] = signal_var[s] * math.exp(-0.5 * squared) + MEAN_VAR
+                k[i, j] = signal_var[s] * decay[j] + MEAN_VAR
         mean[s] = np.dot(alpha[s], k)
         half = np.dot(root[s], k)
+        left = var[s]
+        left[:] = prior
+        for i in range(n):
+            for j in range(m):
+                left[j] -= half[i, j] * half[i, j]
         for j in range(m):
-            left = prior
-            for i in range(n):
-                left -= half[i, j] * half[i, j]
-            var[s, j] = max(left, 1e-12 * prior)
+            left[j] = max(left[j], 1e-12 * prior)
     return mean, var
 
 

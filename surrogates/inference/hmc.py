@@ -2,8 +2,8 @@
 
 Neal (2011), "MCMC Using Hamiltonian Dynamics". The length of the trajectories is drawn anew for
 each (his section 3.2, against periodicity), the same for all chains. So is, now and then, the step
-size: one trajectory in eight has steps of a quarter (his section 4.2), for chains that are where
-the density bends more than elsewhere and rejects all others. Trajectory, warm-up and what departs
+size: one trajectory in eight has as many steps of a quarter (his section 4.2), for chains that are
+where the density bends more than elsewhere and rejects all others. Trajectory, warm-up and what departs
 from the paper in them are in `chains`.
 """
 
@@ -67,11 +67,8 @@ def step(
     """
     share = _SHORTEST + (_LONGEST - _SHORTEST) * jitter(state)
     steps = min(max(math.ceil(options.trajectory * share / state.step_size), 1), MOST_STEPS)
-    if not _careful(state):
-        travelled = travel(density, state, steps, generator)
-        return travelled.state, travelled.moved
-    slow = dataclasses.replace(state, step_size=_SLOWER * state.step_size)
-    travelled = travel(density, slow, steps, generator)
+    size = state.step_size * (_SLOWER if _careful(state) else 1.0)
+    travelled = travel(density, dataclasses.replace(state, step_size=size), steps, generator)
     return dataclasses.replace(travelled.state, step_size=state.step_size), travelled.moved
 
 
