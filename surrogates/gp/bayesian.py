@@ -21,11 +21,14 @@ from surrogates.gp.periods import peaks
 from surrogates.gp.sampled import Sampled
 from surrogates.inference import hmc, laplace
 from surrogates.inference.contract import Draws
+from surrogates.inference.proposal import Proposal
 from surrogates.inference.resampling import lightened, systematic
 from surrogates.inputs import Inputs
 from surrogates.options import option, options
 
-_SEARCHES = 4
+_SEARCHES, _MANY_SEARCHES = 4, 32
+_FLOOR = 0.05  # of the share of a mode
+_NEAR = 12.0  # how far below the highest mode others count
 _INFLATED = 1.5
 _PERIODS = 4
 
@@ -143,20 +146,28 @@ class Problem:
     def chains(self, count: int, warm_start: State | None) -> tuple[hmc.State, bool]:
         """Where chains begin; and whether that is where the `chains` of an earlier fit ended.
 
-        Else around the best of some modes: draws of a Student t, wider than the Laplace
-        approximation, resampled by importance half the way, so that they stay over-dispersed.
+        Else around some modes: draws of a mixture of Student t distributions, one at each mode and
+        wider than the Laplace approximation there, resampled by importance half the way, so that
+        they stay over-dispersed. That mixture is the chains' first proposal.
         """
         like, generator = self.exact.X, self.generator
         told = self.carried(warm_start).get("chains")
         if told and len(told["factor"]) == self.exact.dim and len(told["x"]) == count:
             return hmc.State.from_json(told, self.density, like), True
-        around = laplace.init(self.density, self.searches(), laplace.Options())
-        wide = laplace.State(around.mode, around.value, _INFLATED * around.factor, 0.0)
-        drawn, proposed = laplace.step(wide, laplace.Options(draws=8 * count), generator)
+        starts = self.searches(count=_SEARCHES if self.exact.kernel else _MANY_SEARCHES)
+        found = laplace.modes(self.density, starts, laplace.Options(), near=_NEAR)
+        log_mass = torch.tensor([each.log_normaliser for each in found]).to(like)
+        wide = Proposal(
+            torch.log_softmax(torch.log(torch.softmax(log_mass, dim=0) + _FLOOR), dim=0),
+            torch.stack([each.mode for each in found]),
+            _INFLATED * torch.stack([each.factor for each in found]),
+        )
+        drawn = wide.sample(8 * count, generator)
         value, _ = self.density.value_and_grad(drawn)
-        log_ratio = torch.nan_to_num(value - proposed, nan=-torch.inf)
+        log_ratio = torch.nan_to_num(value - wide.log_density(drawn), nan=-torch.inf)
         start = drawn[systematic(torch.softmax(0.5 * log_ratio, dim=0), count, generator)]
-        return hmc.init(self.density, start, around.factor), False
+        factor = found[int(log_mass.argmax())].factor
+        return hmc.init(self.density, start, factor, wide), False
 
     def model(self, draws: Draws, state: Mapping[str, Any]) -> MixtureGP:
         """The mixture over draws, `kept` of them; those of weighted draws have weights.

@@ -18,7 +18,7 @@ from surrogates.contract import State
 from surrogates.gp import bayesian
 from surrogates.gp.bayesian import Problem
 from surrogates.gp.mixture import MixtureGP
-from surrogates.inference import hmc
+from surrogates.inference import hmc, proposal as proposals
 from surrogates.inference.chains import pooled_factor
 from surrogates.inputs import Inputs
 from surrogates.options import option, options
@@ -60,6 +60,7 @@ def fit(
     state, warm = problem.chains(options.chains, warm_start)
     own = dataclasses.replace(options, warmup=options.rewarm) if warm else options
     draws, state = hmc.run(problem.density, state, options=own, generator=problem.generator)
-    metric = pooled_factor(draws.x.flatten(0, 1), state.factor)  # of all draws, for the next fit
-    state = dataclasses.replace(state, factor=metric)
+    drawn = draws.x.flatten(0, 1)  # metric and proposal of all draws, for the next fit
+    metric, proposal = pooled_factor(drawn, state.factor), proposals.fit(drawn, problem.generator)
+    state = dataclasses.replace(state, factor=metric, proposal=proposal)
     return problem.model(draws, {"chains": state.to_json()})

@@ -30,11 +30,12 @@ from surrogates.inference.contract import (
     normals,
     uniforms,
 )
+from surrogates.inference.proposal import Proposal
 
 DIVERGED = 1000.0
 MOST_STEPS = 256
 _LEAST_ACCEPT = 0.05  # of a chain in the mean: one that is lost must not hold all others
-_SHORT = 20
+SHORT = 20  # trajectories of a warm-up that learns only the step size
 _LOST = 1.06  # R-hat above which draws say more of where chains began than of the density
 _GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 
@@ -50,6 +51,7 @@ class State:
         factor: (dim, dim) lower triangular, times its transpose the inverse metric.
         step_size: of the leapfrog, in units of `factor`.
         count: trajectories so far, which the jitter goes by.
+        proposal: where else chains could be; None where that is not known.
     """
 
     x: Tensor
@@ -58,6 +60,7 @@ class State:
     factor: Tensor
     step_size: float
     count: int = 0
+    proposal: Proposal | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Without value and gradient, which belong to a density."""
@@ -66,6 +69,7 @@ class State:
             "factor": self.factor.tolist(),
             "step_size": self.step_size,
             "count": self.count,
+            "proposal": None if self.proposal is None else self.proposal.to_json(),
         }
 
     @staticmethod
@@ -75,7 +79,9 @@ class State:
         x = torch.tensor(told["x"], **where)
         value, gradient = check_start(x, density)
         factor = torch.tensor(told["factor"], **where)
-        return State(x, value, gradient, factor, told["step_size"], told["count"])
+        held = told.get("proposal")
+        proposal = None if held is None else Proposal.from_json(held, like)
+        return State(x, value, gradient, factor, told["step_size"], told["count"], proposal)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,12 +93,14 @@ class Moved:
         energy: (chains,) Hamiltonian where the chain is now, with the momentum that took it there.
         diverged: (chains,) whether the energy was lost on the way.
         steps: of the leapfrog.
+        jumped: share of the chains that jumped before; NaN where none could.
     """
 
     accept: Tensor
     energy: Tensor
     diverged: Tensor
     steps: int
+    jumped: float = math.nan
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,7 +135,12 @@ class Wanted(Protocol):
     def ess(self) -> float: ...
 
 
-def init(density: Density, start: Tensor, factor: Tensor | None = None) -> State:
+def init(
+    density: Density,
+    start: Tensor,
+    factor: Tensor | None = None,
+    proposal: Proposal | None = None,
+) -> State:
     """Chains at given points.
 
     Args:
@@ -135,6 +148,7 @@ def init(density: Density, start: Tensor, factor: Tensor | None = None) -> State
         start: (chains, dim), a point per chain; those of density 0 begin at one of the others.
         factor: (dim, dim) lower triangular, times its transpose a guess of the covariance; None
             takes the unit matrix.
+        proposal: where else chains could be.
 
     Raises:
         DataError: points that are not finite, or a density of 0 at all of them.
@@ -145,7 +159,8 @@ def init(density: Density, start: Tensor, factor: Tensor | None = None) -> State
     place = torch.where(torch.isfinite(value), place, good[place % len(good)])
     dim = start.shape[1]
     factor = torch.eye(dim, dtype=start.dtype, device=start.device) if factor is None else factor
-    return State(start[place], value[place], gradient[place], factor, 0.5 * dim**-0.25)
+    size = 0.5 * dim**-0.25
+    return State(start[place], value[place], gradient[place], factor, size, proposal=proposal)
 
 
 def jitter(state: State) -> float:
@@ -168,13 +183,12 @@ def travel(density: Density, state: State, steps: int, generator: Generator) -> 
     lost = torch.where(torch.isfinite(lost), lost, torch.full_like(lost, math.inf))
     accept = torch.exp(-lost).clamp_max(1.0)
     taken = uniform < accept
-    after = State(
-        torch.where(taken[:, None], position, x),
-        torch.where(taken, value, state.value),
-        torch.where(taken[:, None], gradient, state.gradient),
-        factor,
-        size,
-        state.count + 1,
+    after = dataclasses.replace(
+        state,
+        x=torch.where(taken[:, None], position, x),
+        value=torch.where(taken, value, state.value),
+        gradient=torch.where(taken[:, None], gradient, state.gradient),
+        count=state.count + 1,
     )
     moved = Moved(accept, torch.where(taken, energy, before), lost > DIVERGED, steps)
     return Travelled(after, moved, position, momentum, steps * size)
@@ -229,7 +243,7 @@ class Adaptation:
         target: float,
         looks: tuple[float, ...] = (0.25, 0.5, 0.75),
     ) -> None:
-        short = warmup < _SHORT
+        short = warmup < SHORT
         boost = 1.0 if short else 10.0
         self.sizes = StepSize(state.step_size, target, boost=boost)
         self.looks = [] if short else [math.floor(warmup * share) for share in looks]
@@ -280,6 +294,7 @@ def collect(
     kept: list[Tensor] = []
     values: list[Tensor] = []
     energies: list[Tensor] = []
+    jumped: list[float] = []
     accepted, diverged = 0.0, 0
     wanted = min(options.draws, options.most_draws)
     while True:
@@ -290,13 +305,14 @@ def collect(
             energies.append(moved.energy)
             accepted += float(moved.accept.mean())
             diverged += int(moved.diverged.sum())
+            jumped += [] if math.isnan(moved.jumped) else [moved.jumped]
         x, value = torch.stack(kept, dim=1), torch.stack(values, dim=1)
         told = judge(x, value, rhat=options.rhat, ess=options.ess)
         if told["converged"] or wanted == options.most_draws:
             break
         if relearn is not None and not told["rhat_max"] <= _LOST:
             state = relearn(state, x)
-            kept, values, energies = [], [], []
+            kept, values, energies, jumped = [], [], [], []
             accepted, diverged = 0.0, 0
         wanted = min(2 * wanted, options.most_draws)
     told |= {
@@ -304,9 +320,11 @@ def collect(
         "divergences": float(diverged),
         "accept": accepted / len(kept),
         "step_size": state.step_size,
-        "gradients": float(counted.calls),
+        "gradients": counted.points / len(x),
         "draws": float(len(kept)),
     }
+    if jumped:
+        told["jumped"] = sum(jumped) / len(jumped)
     return Draws(x, value, None, told), state
 
 

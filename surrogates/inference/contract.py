@@ -123,17 +123,18 @@ class Differentiated:
 
 
 class Counted:
-    """A density that counts its calls."""
+    """A density that counts its calls, and the points of all of them."""
 
     def __init__(self, density: Density) -> None:
         self.density = density
-        self.calls = 0
+        self.calls = self.points = 0
 
     def value_and_grad(
         self, x: Float[Tensor, "chains dim"]
     ) -> tuple[Float[Tensor, " chains"], Float[Tensor, "chains dim"]]:
         """See `Density`."""
         self.calls += 1
+        self.points += len(x)
         return self.density.value_and_grad(x)
 
     def leapfrog(
@@ -141,6 +142,7 @@ class Counted:
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """See `leapfrog`; every step counts as a call."""
         self.calls += steps
+        self.points += steps * len(x)
         return leapfrog(self.density, x, momentum, gradient, factor, size, steps)
 
 

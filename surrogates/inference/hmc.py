@@ -3,17 +3,27 @@
 Neal (2011), "MCMC Using Hamiltonian Dynamics". The length of the trajectories is drawn anew for
 each (his section 3.2, against periodicity), the same for all chains. So is, now and then, the step
 size: one trajectory in eight has as many steps of a quarter (his section 4.2), for chains that are
-where the density bends more than elsewhere and rejects all others. Trajectory, warm-up and what departs
-from the paper in them are in `chains`.
+where the density bends more than elsewhere and rejects all others. Trajectory, warm-up and what
+departs from the paper in them are in `chains`.
+
+Between trajectories chains jump. Samsonov et al. (2022), "Local-Global MCMC Kernels: The Best of
+Both Worlds", algorithm 2 with a trajectory as the local kernel; the jump is iterated sampling
+importance resampling: of some points that are proposed and the chain's own, one is taken with a
+probability proportional to its density over that of the proposal. The proposal is a mixture fitted
+to positions of the warm-up (`proposal`), and is not changed while draws are kept. Where it is no
+good (dimensions are many, positions few) chains stay where they are, and it is dropped.
 """
 
 import dataclasses
 import math
 
+import torch
 from torch import Generator, Tensor
 
+from surrogates.inference import proposal as proposals
 from surrogates.inference.chains import (
     MOST_STEPS,
+    SHORT,
     Adaptation,
     Moved,
     State,
@@ -23,13 +33,16 @@ from surrogates.inference.chains import (
     pooled_factor,
     travel,
 )
-from surrogates.inference.contract import Counted, Density, Draws
+from surrogates.inference.contract import Counted, Density, Draws, uniforms
+from surrogates.inference.proposal import Proposal
 from surrogates.options import option, options
 
 __all__ = ["Moved", "Options", "State", "init", "run", "step", "warm_up"]
 
 _SHORTEST, _LONGEST = 0.4, 1.6  # share of the mean trajectory
 _AGAIN = 15  # trajectories that find the step size for a metric that was learned from draws
+_USELESS = 0.02  # share of the chains that jump, below which they do not try any more
+_FIRST = 0.1  # share of the first proposal in those that are fitted
 _CAREFUL, _SLOWER = 8, 0.25  # one trajectory in so many, and its steps beside the others'
 
 
@@ -50,6 +63,9 @@ class Options:
     target_accept: float = option(
         default=0.75, help="mean probability of acceptance", low=0.1, high=0.99
     )
+    jumps: int = option(
+        default=4, help="points proposed to a chain before a trajectory", low=0, high=1000
+    )
     rhat: float = option(default=1.02, help="goes on until the greatest is below", low=1.0)
     ess: float = option(default=200.0, help="and the smallest effective size above", low=0.0)
 
@@ -57,19 +73,59 @@ class Options:
 def step(
     density: Density, state: State, options: Options, generator: Generator
 ) -> tuple[State, Moved]:
-    """One trajectory of every chain.
+    """A jump and a trajectory of every chain.
 
     Args:
         density: that of the state.
         state: where the chains are.
         options: see `Options`.
-        generator: of the momenta and of the test.
+        generator: of what is proposed, of the momenta and of the test.
     """
+    jumped = math.nan
+    if state.proposal is not None and options.jumps:
+        state, jumped = jump(density, state, state.proposal, options.jumps, generator)
     share = _SHORTEST + (_LONGEST - _SHORTEST) * jitter(state)
     steps = min(max(math.ceil(options.trajectory * share / state.step_size), 1), MOST_STEPS)
     size = state.step_size * (_SLOWER if _careful(state) else 1.0)
     travelled = travel(density, dataclasses.replace(state, step_size=size), steps, generator)
-    return dataclasses.replace(travelled.state, step_size=state.step_size), travelled.moved
+    moved = dataclasses.replace(travelled.moved, jumped=jumped)
+    return dataclasses.replace(travelled.state, step_size=state.step_size), moved
+
+
+def jump(
+    density: Density, state: State, proposal: Proposal, count: int, generator: Generator
+) -> tuple[State, float]:
+    """Every chain goes to one of some points proposed to it, or stays.
+
+    Args:
+        density: that of the state.
+        state: where the chains are.
+        proposal: of the points.
+        count: points for every chain.
+        generator: of the points, and of which is taken.
+
+    Returns:
+        Where the chains are, and the share of them that went.
+    """
+    chains, dim = state.x.shape
+    told = proposal.sample(count * chains, generator)
+    value, gradient = density.value_and_grad(told)
+    ratio = torch.nan_to_num(value - proposal.log_density(told), nan=-math.inf)
+    own = state.value - proposal.log_density(state.x)
+    ratios = torch.cat([own.unsqueeze(0), ratio.reshape(count, chains)])
+    gumbel = -torch.log(-torch.log(uniforms(ratios.shape, generator, ratios)))
+    place = (ratios + gumbel).argmax(dim=0)
+    values = torch.cat([state.value.unsqueeze(0), value.reshape(count, chains)])
+    points = torch.cat([state.x.unsqueeze(0), told.reshape(count, chains, dim)])
+    slopes = torch.cat([state.gradient.unsqueeze(0), gradient.reshape(count, chains, dim)])
+    each = torch.arange(chains, dtype=torch.int64, device=place.device)
+    after = dataclasses.replace(
+        state,
+        x=points[place, each],
+        value=values[place, each],
+        gradient=slopes[place, each],
+    )
+    return after, float((place > 0).double().mean())
 
 
 def _careful(state: State) -> bool:
@@ -82,11 +138,32 @@ def warm_up(density: Density, state: State, options: Options, generator: Generat
     if not options.warmup:
         return state
     adaptation = Adaptation(state, options.warmup, options.target_accept)
-    for _ in range(options.warmup):
+    first = state.proposal
+    seen: list[Tensor] = []
+    jumped: list[float] = []
+    for count in range(1, options.warmup + 1):
         careful = _careful(state)
         state, moved = step(density, state, options, generator)
         state = adaptation.update(state, None if careful else moved.accept)
+        seen.append(state.x)
+        jumped += [] if math.isnan(moved.jumped) else [moved.jumped]
+        if options.warmup >= SHORT and count in (options.warmup // 2, options.warmup):
+            state = _proposing(state, torch.cat(seen[len(seen) // 2 :]), first, generator)
+            seen = []
+    if jumped and sum(jumped) / len(jumped) < _USELESS:
+        state = dataclasses.replace(state, proposal=None)
     return adaptation.best(state)
+
+
+def _proposing(state: State, x: Tensor, first: Proposal | None, generator: Generator) -> State:
+    """With a proposal that is fitted to (n, dim) positions, and some of the first one.
+
+    That knows modes, if any does; the positions may have missed some.
+    """
+    fitted = proposals.fit(x, generator)
+    if fitted is not None and first is not None:
+        fitted = fitted.beside(first, _FIRST)
+    return dataclasses.replace(state, proposal=fitted or first)
 
 
 def run(
@@ -109,15 +186,16 @@ def run(
     Returns:
         The draws and where the chains ended. Diagnostics: `rhat_max` (rank-normalised, split; of
         the log density too), `ess_min` (the smallest of bulk and tail), `ebfmi_min`, `divergences`,
-        `accept` (mean), `step_size`, `gradients` (calls for all chains, warm-up included), `draws`
-        (per chain), `converged`.
+        `accept` (mean), `jumped` (mean share of the chains), `step_size`, `gradients` (per chain,
+        warm-up included), `draws` (per chain), `converged`.
     """
-    counted = Counted(density)
+    counted, first = Counted(density), state.proposal
     state = warm_up(counted, state, options, generator)
 
     def relearn(state: State, x: Tensor) -> State:
         late = x[:, x.shape[1] // 2 :].flatten(0, 1)
         state = dataclasses.replace(state, factor=pooled_factor(late, state.factor))
+        state = _proposing(state, late, first, generator)
         return warm_up(counted, state, again, generator)
 
     again = dataclasses.replace(options, warmup=min(options.warmup, _AGAIN))

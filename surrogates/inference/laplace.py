@@ -20,6 +20,7 @@ from surrogates.inference import diagnostics
 from surrogates.inference.contract import Density, Draws, check_start, normals
 from surrogates.options import option, options
 
+_SAME = 0.2
 _STEP = 1e-4
 _WORST = 1e100
 
@@ -56,12 +57,21 @@ class State:
 
 
 def init(density: Density, start: Tensor, options: Options) -> State:
-    """Find the mode and what is around it.
+    """Find the highest mode and what is around it (see `modes`)."""
+    return max(modes(density, start, options), key=lambda found: found.value)
+
+
+def modes(density: Density, start: Tensor, options: Options, *, near: float = 0.0) -> list[State]:
+    """Find modes and what is around them.
 
     Args:
         density: unnormalised.
-        start: (starts, dim) where to begin the search.
+        start: (starts, dim) where to begin a search each.
         options: see `Options`.
+        near: how far below the highest mode another may be, as a difference of log densities.
+
+    Returns:
+        Each mode once, the highest first.
 
     Raises:
         DataError: a start that is not finite, or a density of 0 at all of them.
@@ -75,23 +85,35 @@ def init(density: Density, start: Tensor, options: Options) -> State:
             return _WORST, np.zeros_like(x)
         return -told, -gradient[0].double().cpu().numpy()
 
-    best = None
-    for row in start[torch.isfinite(values)]:
-        found = minimize(
+    ends = [
+        minimize(
             objective,
             row.double().cpu().numpy(),
             jac=True,
             method="L-BFGS-B",
             options={"maxiter": options.max_iterations},
         )
-        if best is None or found.fun < best.fun:
-            best = found
-    assert best is not None
-    mode = torch.as_tensor(best.x).to(start)
-    factor = _factor(density, mode, options.greatest_sd)
-    dim = len(mode)
-    volume = 0.5 * dim * math.log(2 * math.pi) + float(factor.diagonal().log().sum())
-    return State(mode, -float(best.fun), factor, -float(best.fun) + volume)
+        for row in start[torch.isfinite(values)]
+    ]
+    ends.sort(key=lambda end: float(end.fun))
+    found: list[State] = []
+    for end in ends:
+        if found and found[0].value + float(end.fun) > near:
+            break
+        mode = torch.as_tensor(end.x).to(start)
+        if any(_same(mode, other) for other in found):
+            continue
+        factor = _factor(density, mode, options.greatest_sd)
+        volume = 0.5 * len(mode) * math.log(2 * math.pi) + float(factor.diagonal().log().sum())
+        found.append(State(mode, -float(end.fun), factor, -float(end.fun) + volume))
+    return found
+
+
+def _same(mode: Tensor, other: State) -> bool:
+    """Whether a search ended at a mode that is known, to a fifth of its standard deviations."""
+    offset = (mode - other.mode).unsqueeze(1)
+    white = torch.linalg.solve_triangular(other.factor, offset, upper=False)
+    return float(white.square().sum()) < _SAME**2
 
 
 def step(state: State, options: Options, generator: Generator) -> tuple[Tensor, Tensor]:
