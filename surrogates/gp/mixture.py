@@ -8,7 +8,8 @@ The model is that of `surrogates/gp/hyperposterior.py`. It knows nothing of how 
 What BoTorch's own fully Bayesian models do not have is here: fantasies in any batch, so knowledge
 gradient; optima of each draw to condition on, so joint entropy search; weights; outcome transforms
 of any kind; memory that does not grow with the square of the observations at a point. Functions of
-BoTorch that want one set of hyperparameters: `bo/acquisition/over_draws.py`.
+BoTorch that want one set of hyperparameters are refused (`surrogates/gp/one_process.py`); they are
+averaged by `bo/acquisition/over_draws.py`.
 """
 
 import dataclasses
@@ -33,7 +34,7 @@ from torch import Generator, Tensor
 
 from surrogates.contract import State
 from surrogates.errors import CapabilityError
-from surrogates.gp import hyperposterior, mixture_paths, spectra, warp
+from surrogates.gp import hyperposterior, mixture_paths, one_process, spectra, warp
 from surrogates.gp.mixture_posterior import MixturePosterior, TransformedMixture, places_by_weight
 from surrogates.gp.sampled import Sampled
 from surrogates.inference.contract import normals, uniforms
@@ -144,7 +145,12 @@ class MixtureGP(Model):
 
     @property
     def train_inputs(self) -> tuple[Tensor]:
-        """(S, n, d) observed columns, the same for each draw."""
+        """(S, n, d) observed columns, the same for each draw.
+
+        Raises:
+            CapabilityError: a function of BoTorch asks that wants one Gaussian process.
+        """
+        one_process.refuse_functions_of_one()
         return (self.inputs.expand(*self.batch_shape, *self.inputs.shape[-2:]),)
 
     @property
@@ -210,8 +216,9 @@ class MixtureGP(Model):
 
         Raises:
             CapabilityError: too many points for one joint distribution; a `posterior_transform` of
-                transformed outcomes.
+                transformed outcomes; a function of BoTorch asks that wants one Gaussian process.
         """
+        one_process.refuse_functions_of_one()
         q = X.shape[-2]
         if len(self.draws) * q**2 > _MOST_JOINT:
             most = math.isqrt(_MOST_JOINT // len(self.draws))
