@@ -212,11 +212,11 @@ def test_a_prior_of_ones_own_has_no_terms_and_goes_by_steps() -> None:
 
 def test_jitter_is_added_to_those_matrices_only_that_need_it() -> None:
     good = torch.tensor([[2.0, 1.0], [1.0, 2.0]], **F64)
-    equal = torch.full((2, 2), 2.0, **F64)  # of two equal inputs
+    equal = torch.ones((2, 2), **F64)  # of two equal inputs
     hopeless = torch.tensor([[1.0, 2.0], [2.0, 1.0]], **F64)
-    factor, failed = factorised(torch.stack([good, equal, hopeless]), torch.full((3,), 2.0, **F64))
+    factor, failed = factorised(torch.stack([good, equal, hopeless]), torch.ones(3, **F64))
     assert failed.tolist() == [False, False, True]
     assert torch.equal(factor[0], torch.linalg.cholesky(good))
-    jittered = equal + 2e-10 * torch.eye(2, **F64)
+    jittered = equal + 1e-10 * torch.eye(2, **F64)
     assert torch.allclose(factor[1] @ factor[1].mT, jittered, rtol=0.0, atol=1e-13)
     assert not torch.allclose(equal, jittered, rtol=0.0, atol=1e-13)
