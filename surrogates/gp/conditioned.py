@@ -81,10 +81,11 @@ def factorised(matrix: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
         scale: (...) which jitters are shares of.
     """
     factor, failed = torch.linalg.cholesky_ex(matrix)
+    added = torch.zeros_like(scale)
     for jitter in JITTERS[1:]:
         if not bool(failed.any()):
             break
-        more = torch.where(failed.bool(), jitter * scale, 0.0)
-        more = more.unsqueeze(-1).expand(matrix.shape[:-1])
+        added = torch.where(failed.bool(), jitter * scale, added)  # the others keep theirs
+        more = added.unsqueeze(-1).expand(matrix.shape[:-1])
         factor, failed = torch.linalg.cholesky_ex(matrix + torch.diag_embed(more))
     return factor, failed.bool()
