@@ -48,7 +48,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@[ -x .venv/bin/python ] || "$(PYTHON)" -m venv .venv
 	@echo 'Installing into .venv; a few minutes, most of it downloads.'
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check \
-		--constraint constraints.txt --editable '.[dev,peers]'
+		--constraint constraints.txt --editable '.[dev,peers,bench]'
 	@rm .venv/.unfinished
 	@touch $(STAMP)
 	@echo 'Done. Next: make demo, or .venv/bin/wald --help'

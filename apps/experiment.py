@@ -23,7 +23,7 @@ from apps.experiment_pool import Pool
 from apps.experiment_report import write
 from apps.experiment_results import Known, collect, curves, tell
 from apps.experiment_worker import choose_row
-from apps.progress import _duration
+from apps.progress import duration
 from apps.schema import ExperimentRow, RunRow
 from apps.spec import LARGEST, RunSpec
 from apps.store import Store
@@ -213,7 +213,7 @@ class _Line:
         """One more run is over."""
         self.ran += 1
         pace = (time.monotonic() - self.began) / self.ran
-        eta = f"ETA {_duration(pace * (self.left - self.ran))}"
+        eta = f"ETA {duration(pace * (self.left - self.ran))}"
         self.progress.update(self.task, advance=1, told=eta)
         why = f": {told['error']}" if told.get("error") else ""
         self.say(f"{spec.name} {told['state']}{why}  ({self.ran}/{self.left}, {eta})")

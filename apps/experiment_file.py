@@ -155,8 +155,8 @@ def _plan(told: Mapping[str, Any], file: str, default: str, folder: Path) -> Pla
     for key in _NEEDED:
         if key not in told:
             raise UsageError(f"{file} expected {key}, got none; add {key} = ...")
-    counts = {key: _count(told[key], key, low=_low(key)) for key in _COUNTS if key in told}
-    texts = {key: _text(told[key], key) for key in _TEXTS if key in told}
+    counts = {key: read_count(told[key], key, low=_low(key)) for key in _COUNTS if key in told}
+    texts = {key: read_text(told[key], key) for key in _TEXTS if key in told}
     kind = texts.get("kind", "bo")
     if kind not in KINDS:
         raise UsageError(unknown("kind of run", kind, KINDS))
@@ -171,9 +171,9 @@ def _plan(told: Mapping[str, Any], file: str, default: str, folder: Path) -> Pla
         kind=kind,
         problems=tuple(
             dataclasses.replace(entry, name=_located(kind, entry.name, folder))
-            for entry in _entries(told["problems"], "problems")
+            for entry in read_entries(told["problems"], "problems")
         ),
-        methods=_entries(told["methods"], "methods"),
+        methods=read_entries(told["methods"], "methods"),
         seeds=_seeds(told["seeds"], counts.get("first_seed")),
         budgets=_budgets(told["budgets"]),
         folder=str(folder),
@@ -193,7 +193,8 @@ def _plan(told: Mapping[str, Any], file: str, default: str, folder: Path) -> Pla
     return plan
 
 
-def _entries(told: Any, key: str) -> tuple[Entry, ...]:
+def read_entries(told: Any, key: str) -> tuple[Entry, ...]:
+    """Names or tables of names, options and labels under a key. Raises `UsageError`."""
     if not isinstance(told, list) or not told:
         raise UsageError(f'{key} expected a list such as ["NAME", ...], got {told!r:.100}')
     entries = tuple(_entry(each, key) for each in told)
@@ -220,7 +221,7 @@ def _entry(told: Any, key: str) -> Entry:
         raise UsageError(f"options of {told['name']} expected a table, got {options!r:.100}")
     flat = dict(_flat(options))
     words = [told["name"], *(f"{name}={value}" for name, value in flat.items())]
-    label = _text(told.get("label", " ".join(words)), "label")
+    label = read_text(told.get("label", " ".join(words)), "label")
     return Entry(told["name"], flat, label)
 
 
@@ -244,17 +245,17 @@ def _seeds(told: Any, first: int | None) -> tuple[int, ...]:
     if isinstance(told, list):
         if first is not None:
             raise UsageError("first_seed expected a count of seeds beside it, got a list")
-        seeds = tuple(_count(seed, "seeds", low=0, high=2**63 - 1) for seed in told)
+        seeds = tuple(read_count(seed, "seeds", low=0, high=2**63 - 1) for seed in told)
         if not seeds or len(set(seeds)) < len(seeds):
             raise UsageError(f"seeds expected distinct numbers, at least one, got {told!r:.100}")
         return seeds
-    count = _count(told, "seeds", high=LARGEST["replications"])
+    count = read_count(told, "seeds", high=LARGEST["replications"])
     return tuple(range(first or 0, (first or 0) + count))
 
 
 def _budgets(told: Any) -> tuple[int, ...]:
     listed = told if isinstance(told, list) else [told]
-    budgets = {_count(each, "budgets", high=LARGEST["budget"]) for each in listed}
+    budgets = {read_count(each, "budgets", high=LARGEST["budget"]) for each in listed}
     if not budgets:
         raise UsageError("budgets expected at least one number, got none")
     return tuple(sorted(budgets))
@@ -264,7 +265,8 @@ def _low(key: str) -> int:
     return 0 if key in ("first_seed", "initial") else 1
 
 
-def _count(value: Any, key: str, *, low: int = 1, high: int | None = None) -> int:
+def read_count(value: Any, key: str, *, low: int = 1, high: int | None = None) -> int:
+    """A whole number within bounds under a key. Raises `UsageError`."""
     if isinstance(value, bool) or not isinstance(value, int) or value < low:
         raise UsageError(f"{key} expected a whole number of at least {low}, got {value!r:.100}")
     if high is not None and value > high:
@@ -272,7 +274,8 @@ def _count(value: Any, key: str, *, low: int = 1, high: int | None = None) -> in
     return value
 
 
-def _text(value: Any, key: str) -> str:
+def read_text(value: Any, key: str) -> str:
+    """A text of one line under a key. Raises `UsageError`."""
     if not isinstance(value, str) or not value.strip() or "\n" in value:
         raise UsageError(f"{key} expected a text of one line, got {value!r:.100}")
     return value.strip()

@@ -1,5 +1,6 @@
 """A run on the terminal: a bar with the best so far, seconds a step and the time that is left."""
 
+import logging
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +11,19 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from apps.spec import BUDGET_UNITS, RunSpec
 
 _SHOWN = ("regret", "score", "evaluation", "return", "reward")
+_FIRST_USE = logging.getLogger("surrogates.compiled")
+
+
+class _Shown(logging.Handler):
+    """Prints what is told of the first use of a method, such as that it is being compiled."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(logging.INFO)
+        self.console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One line."""
+        self.console.print(record.getMessage(), highlight=False, markup=False, soft_wrap=True)
 
 
 class Bar:
@@ -22,6 +36,7 @@ class Bar:
         self.task = TaskID(0)
         self.first = 0
         self.began = 0.0
+        self.shown = _Shown(console)
 
     def started(self, spec: RunSpec, run_id: str, step: int) -> None:
         """Say what runs and where, and draw the bar."""
@@ -32,6 +47,8 @@ class Bar:
             highlight=False,
             soft_wrap=True,
         )
+        _FIRST_USE.setLevel(logging.INFO)
+        _FIRST_USE.addHandler(self.shown)
         self.first, self.began = step, time.monotonic()
         self.progress = Progress(
             TextColumn("{task.completed:.0f}/{task.total:.0f}"),
@@ -56,11 +73,12 @@ class Bar:
         )
         told_pace = f"{pace:.2g} s a step" if pace > 0.01 else f"{1 / max(pace, 1e-9):,.0f} steps/s"
         self.progress.update(
-            self.task, completed=step, told=f"{text}  {told_pace}  ETA {_duration(left)}"
+            self.task, completed=step, told=f"{text}  {told_pace}  ETA {duration(left)}"
         )
 
     def ended(self, run: Mapping[str, Any]) -> None:
         """Take the bar away; say how to go on where the run did not finish."""
+        _FIRST_USE.removeHandler(self.shown)
         if self.progress is not None:
             self.progress.stop()
         if run["state"] != "finished":
@@ -74,7 +92,8 @@ class Bar:
             )
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """As people read it."""
     if seconds < 60:
         return f"{seconds:.0f} s"
     return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"

@@ -9,7 +9,8 @@ Optional: `name`, `out`, `device` (`cpu`), `threads` (of each fit). Options of a
 (`gal` or `half`) and `most` (rows to train on at most), see `surrogates.regression`.
 
 Every fit is a row of `runs.csv` in the folder of the results, written when it is done: the same
-command again goes on with what is missing, and repeats what failed.
+command again goes on with what is missing, and repeats what failed; it refuses to go on with other
+options, on other data or on another device.
 """
 
 import csv
@@ -27,8 +28,8 @@ from typing import Any
 
 from rich.console import Console
 
-from apps.experiment_file import Entry, _count, _entries, _text
-from apps.progress import _duration
+from apps.experiment_file import Entry, read_count, read_entries, read_text
+from apps.progress import duration
 from apps.regression_report import write
 from apps.spec import DEVICES, LARGEST, read_toml
 from surrogates.catalog import SURROGATES
@@ -63,6 +64,7 @@ class Job:
     problem: Entry
     method: Entry
     split: int
+    data: str
     device: str
     threads: int
 
@@ -73,9 +75,17 @@ class Job:
 
     @property
     def made_with(self) -> str:
-        """A checksum of everything that the outcome depends on."""
+        """What the outcome depends on: checksums of the options and of the data, and the device."""
+        return f"{self._asked}-{self.data}-{self.device}"
+
+    @property
+    def _asked(self) -> str:
         told = [[e.name, dict(e.options)] for e in (self.problem, self.method)]
         return hashlib.sha256(json.dumps([told, self.split]).encode()).hexdigest()[:8]
+
+    def made(self, row: Mapping[str, Any]) -> bool:
+        """Whether it is what made the row; older ones hold the checksum of the options alone."""
+        return row["made_with"] in (self.made_with, self._asked)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,6 +96,7 @@ class Plan:
     problems: tuple[Entry, ...]
     methods: tuple[Entry, ...]
     splits: tuple[int, ...]
+    data: Mapping[tuple[str, int], str]
     device: str
     threads: int
     out: str | None
@@ -93,7 +104,14 @@ class Plan:
     def jobs(self) -> list[Job]:
         """Split by split: what is there after a part of the time compares all methods."""
         return [
-            Job(problem, method, split, self.device, self.threads)
+            Job(
+                problem,
+                method,
+                split,
+                self.data[problem.label, split],
+                self.device,
+                self.threads,
+            )
             for split in self.splits
             for problem in self.problems
             for method in self.methods
@@ -132,10 +150,11 @@ def experiment(
     jobs = plan.jobs()
     for job in jobs:
         row = known.get(job.key)
-        if row is not None and row["made_with"] != job.made_with:
+        if row is not None and row["state"] == "finished" and not job.made(row):
             raise UsageError(
-                f"{log} holds {' / '.join(map(str, job.key))} with other options; name another "
-                "folder with --out, or give the changed entry another label"
+                f"{log} holds {' / '.join(map(str, job.key))} with other options, on other data or "
+                f"on another device ({row['made_with']}, not {job.made_with}); name another folder "
+                "with --out, or give the changed entry another label"
             )
     missing = [j for j in jobs if known.get(j.key, {"state": ""})["state"] != "finished"]
     workers = workers or max((os.cpu_count() or 1) // plan.threads, 1)
@@ -202,29 +221,34 @@ def read_plan(file: str) -> Plan:
         raise UsageError(unknown("device", device, DEVICES))
     if device == "cuda" and not torch.cuda.is_available():
         raise UsageError("device expected cpu or auto where there is no GPU, got cuda")
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     listed = told["splits"]
     if not isinstance(listed, list):
-        listed = list(range(_count(listed, "splits", high=1000)))
-    splits = tuple(_count(each, "splits", low=0, high=10**6) for each in listed)
+        listed = list(range(read_count(listed, "splits", high=1000)))
+    splits = tuple(read_count(each, "splits", low=0, high=10**6) for each in listed)
     if not splits or len(set(splits)) < len(splits):
         raise UsageError(f"splits expected distinct numbers, at least one, got {listed!r:.100}")
-    problems = _entries(told["problems"], "problems")
-    methods = _entries(told["methods"], "methods")
+    problems = read_entries(told["problems"], "problems")
+    methods = read_entries(told["methods"], "methods")
+    data: dict[tuple[str, int], str] = {}
     for problem in problems:
         own = build(Options, problem.options, owner=problem.name)
         for split in splits:
-            regression.load(problem.name, split, split=own.split, most=own.most)
+            held = regression.load(problem.name, split, split=own.split, most=own.most)
+            data[problem.label, split] = held.checksum
     for method in methods:
         row = find(method.name, rows(SURROGATES), what="surrogate")
         build(row.options(), method.options, owner=method.name)
     return Plan(
-        name=_text(told.get("name", Path(file).stem), "name"),
+        name=read_text(told.get("name", Path(file).stem), "name"),
         problems=problems,
         methods=methods,
         splits=splits,
+        data=data,
         device=device,
-        threads=_count(told.get("threads", 1), "threads", high=256),
-        out=None if "out" not in told else _text(told["out"], "out"),
+        threads=read_count(told.get("threads", 1), "threads", high=256),
+        out=None if "out" not in told else read_text(told["out"], "out"),
     )
 
 
@@ -242,10 +266,8 @@ def fit(job: Job) -> dict[str, Any]:
     try:
         own = build(Options, job.problem.options, owner=job.problem.name)
         data = regression.load(job.problem.name, split, split=own.split, most=own.most)
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        where = device if job.device == "auto" else job.device
         X, Y, test_X, test_Y = (
-            each.to(where) for each in (data.train_X, data.train_Y, data.test_X, data.test_Y)
+            each.to(job.device) for each in (data.train_X, data.train_Y, data.test_X, data.test_Y)
         )
         entry = find(job.method.name, rows(SURROGATES), what="surrogate")
         surrogate = entry.load()
@@ -304,7 +326,7 @@ def _run(
             eta = (time.monotonic() - began) / done * (len(missing) - done)
             console.print(
                 f"{' / '.join(map(str, job.key))} {row['state']} {row['error']} "
-                f"({done}/{len(missing)}, ETA {_duration(eta)})",
+                f"({done}/{len(missing)}, ETA {duration(eta)})",
                 highlight=False,
                 markup=False,
                 soft_wrap=True,

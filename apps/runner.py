@@ -194,9 +194,12 @@ def execute(
         except KeyboardInterrupt:  # a supervisor that was asked to stop it grew tired of waiting
             state = "stopped" if run.stop_asked else "interrupted"
         except Exception as raised:  # noqa: BLE001 - whatever a method raises ends this run only
-            state = "failed"
-            error = f"{type(raised).__name__}: {' '.join(str(raised).split())}"[:500]
             where = traceback.format_exc()
+            if run.interrupted:  # some libraries, as numba while it compiles, make it another error
+                state = "stopped" if run.stop_asked else "interrupted"
+            else:
+                state = "failed"
+                error = f"{type(raised).__name__}: {' '.join(str(raised).split())}"[:500]
         lost = run.end(state, error, where)
     described = run_object(store, store.run(run_id)) | lost
     if watcher is not None:

@@ -8,8 +8,11 @@ do not are built here once per draw, of `surrogates/gp/of_draw.py`, whatever the
     OverDraws(model, lambda gp: qMaxValueEntropy(gp, candidates))
 
 `qMaxValueEntropy`, `qLowerBoundMaxValueEntropy` (GIBBON), their multi-fidelity forms,
-`qPredictiveEntropySearch` and `PosteriorStandardDeviation` need it. Weights of the draws count.
-Logarithmic functions (those that BoTorch marks with `_log`) are averaged before the logarithm.
+`qPredictiveEntropySearch` need it. Weights of the draws count. Logarithmic functions (those that
+BoTorch marks with `_log`) are averaged before the logarithm.
+
+What `PosteriorStandardDeviation` wants of a mixture is `MixtureStandardDeviation`: not an average
+of standard deviations, which leaves out that the draws disagree about the mean.
 """
 
 from collections.abc import Callable
@@ -21,8 +24,12 @@ from botorch.models import SingleTaskGP
 from jaxtyping import Float
 from torch import Generator, Tensor
 
+from surrogates.errors import CapabilityError
 from surrogates.gp.mixture import MixtureGP
 from surrogates.gp.of_draw import of_draw
+
+_LEAST_VAR = 1e-12
+"""As BoTorch's analytic functions bound variances, so that there is a gradient at 0."""
 
 
 class OverDraws(AcquisitionFunction):
@@ -50,6 +57,31 @@ class OverDraws(AcquisitionFunction):
         if getattr(parts[0], "_log", False):
             return torch.logsumexp(values + share, dim=0)
         return (share.exp() * values).sum(dim=0)
+
+
+class MixtureStandardDeviation(AcquisitionFunction):
+    """The standard deviation of the mixture, in the user's units, for pure exploration.
+
+    Args:
+        model: the mixture.
+    """
+
+    def __init__(self, model: MixtureGP) -> None:
+        super().__init__(model)
+
+    def forward(self, X: Float[Tensor, "*b q d"]) -> Float[Tensor, " *b"]:
+        """Values at (..., 1, d) points.
+
+        Raises:
+            CapabilityError: of several points together.
+        """
+        if X.shape[-2] != 1:
+            raise CapabilityError(
+                f"expected one point at a time, (..., 1, d), got {tuple(X.shape)}; for several "
+                "together use qNegIntegratedPosteriorVariance"
+            )
+        told: Any = self.model.posterior(X)
+        return told.mixture_variance.clamp_min(_LEAST_VAR).sqrt().squeeze(-1).squeeze(-1)
 
 
 def thompson_points(

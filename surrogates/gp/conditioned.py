@@ -57,14 +57,9 @@ def conditioned(
     matrix[:, row, column] = k
     matrix = matrix + matrix.mT + MEAN_VAR
     matrix.diagonal(dim1=-2, dim2=-1).add_(var + noise)
-    factor, failed = torch.linalg.cholesky_ex(matrix)
-    for jitter in JITTERS[1:]:
-        if not bool(failed.any()):
-            break
-        more = torch.where(failed.bool()[:, None], jitter * scale, 0.0).expand(-1, n)
-        factor, failed = torch.linalg.cholesky_ex(matrix + torch.diag_embed(more))
+    factor, failed = factorised(matrix, scale.squeeze(-1))
     eye = torch.eye(n, dtype=k.dtype, device=k.device)
-    factor = torch.where(failed.bool()[:, None, None], eye, factor)
+    factor = torch.where(failed[:, None, None], eye, factor)
     alpha = torch.cholesky_solve(y.expand(len(k), n).unsqueeze(-1), factor).squeeze(-1)
     value = -0.5 * (alpha @ y + n * LOG_2PI) - factor.diagonal(dim1=-2, dim2=-1).log().sum(dim=-1)
     inverse = torch.cholesky_inverse(factor)
@@ -75,4 +70,22 @@ def conditioned(
     # Of all of K it is 0.5 y'alpha - 0.5 n: what is not of noise or mean is of the signal.
     # Summed directly, great terms cancel where inputs nearly coincide.
     signal = 0.5 * (alpha @ y - n) - noisy - constant
-    return Conditioned(value, failed.bool(), pull, diagonal, noisy, signal)
+    return Conditioned(value, failed, pull, diagonal, noisy, signal)
+
+
+def factorised(matrix: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    """Lower Cholesky factors (..., n, n), and (...) which of them no jitter made definite.
+
+    Args:
+        matrix: (..., n, n); to the diagonal of those that fail, jitter is added.
+        scale: (...) which jitters are shares of.
+    """
+    factor, failed = torch.linalg.cholesky_ex(matrix)
+    added = torch.zeros_like(scale)
+    for jitter in JITTERS[1:]:
+        if not bool(failed.any()):
+            break
+        added = torch.where(failed.bool(), jitter * scale, added)  # the others keep theirs
+        more = added.unsqueeze(-1).expand(matrix.shape[:-1])
+        factor, failed = torch.linalg.cholesky_ex(matrix + torch.diag_embed(more))
+    return factor, failed.bool()

@@ -26,6 +26,7 @@ from scipy.optimize import minimize
 
 from surrogates.compiled import compiled
 from surrogates.gp import warp
+from surrogates.gp.conditioned import JITTERS
 
 Array = NDArray[np.float64]
 
@@ -33,7 +34,6 @@ SHORTEST_LENGTHSCALE = 2.5e-2
 LEAST_SIGNAL_VAR = 1e-2
 LEAST_NOISE_VAR = 1e-6
 _GREATEST = 1e6
-_JITTERS = (0.0, 1e-10, 1e-8, 1e-6, 1e-4)
 _SQRT5 = math.sqrt(5.0)
 _LOG_2PI = math.log(2 * math.pi)
 _potrf, _potri, _potrs, _trtrs = get_lapack_funcs(
@@ -304,7 +304,7 @@ def _factorise(
     """The lower Cholesky factor (its upper triangle is not to be read), and dK / dr^2."""
     n = len(scaled)
     slopes = np.empty((n, n))
-    for jitter in _JITTERS:
+    for jitter in JITTERS:
         matrix = np.empty((n, n))
         _fill(scaled, signal_var, noise + jitter * signal_var, matern, matrix, slopes)
         # LAPACK's upper triangle in its column order is the lower one in ours.

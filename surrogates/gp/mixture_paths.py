@@ -9,47 +9,21 @@ own, which `torch.manual_seed` sets. `MixtureGP.draw_path` takes a generator.
 """
 
 import math
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from botorch.sampling.pathwise.paths import SamplePath
 from torch import Generator, Size, Tensor
 
 from surrogates.errors import CapabilityError
-from surrogates.gp import spectra
-from surrogates.gp.hyperposterior import MEAN_VAR, Data
+from surrogates.gp import spectra, warp
+from surrogates.gp.hyperposterior import MEAN_VAR
+from surrogates.gp.mixture_draws import MixtureDraws, correlation, factor_of
 from surrogates.inference.contract import normals, uniforms
-from surrogates.paths import FEATURES
+from surrogates.paths import FEATURES, CorrectedPath, GPPath
 
 _MATERN_DEGREES = 5
-
-
-class Mixture(Protocol):
-    """What is needed of a mixture over S draws."""
-
-    data: Data
-    draws: Tensor
-    lengthscale: Tensor
-    signal_var: Tensor
-    noise: Tensor
-    inputs: Tensor
-    y: Tensor
-
-    def between(self, a: Tensor, b: Tensor) -> Tensor:
-        """(..., S, q, n) covariances of (..., 1, q, d) and (..., 1, n, d) columns."""
-        ...
-
-    def warped(self, x: Tensor) -> Tensor:
-        """(..., 1, q, d) columns as the kernel of each draw sees them."""
-        ...
-
-    def solve(self, y: Tensor) -> Tensor:
-        """K^-1 y of (..., S, n) outcomes."""
-        ...
-
-    def seen(self, standardised: Tensor) -> Tensor:
-        """Outcomes in the user's units."""
-        ...
 
 
 class MixturePaths(SamplePath):
@@ -61,7 +35,7 @@ class MixturePaths(SamplePath):
         generator: of the draws.
     """
 
-    def __init__(self, model: Mixture, sample_shape: Size, generator: Generator) -> None:
+    def __init__(self, model: MixtureDraws, sample_shape: Size, generator: Generator) -> None:
         super().__init__()
         self.model, self.as_batch = model, False
         (count, d), features = model.lengthscale.shape, FEATURES
@@ -120,3 +94,54 @@ def of_mixture(
         )
     seed = int(torch.randint(2**31, (), dtype=torch.int64, device="cpu"))
     return MixturePaths(model, sample_shape, Generator(device="cpu").manual_seed(seed))
+
+
+def of_one_draw(model: MixtureDraws, generator: Generator) -> Callable[[Tensor], Tensor]:
+    """A function drawn from the posterior of f: of a draw, its mean, and a path given both.
+
+    Raises:
+        CapabilityError: of fantasies, which are many models.
+    """
+    if model.inputs.ndim > 3 or model.y.ndim > 2:
+        raise CapabilityError(
+            f"expected one model to draw a path of, got a batch {tuple(model.batch_shape)}; "
+            "draw from the model that they are fantasies of"
+        )
+    uniform = uniforms((1,), generator, model.draws)
+    last = len(model.draws) - 1
+    if model.log_weights is None:
+        at = min(int(uniform * len(model.draws)), last)
+    else:
+        at = min(int(torch.searchsorted(model.log_weights.exp().cumsum(0), uniform)), last)
+    lengthscale, signal_var = model.lengthscale[at], model.signal_var[at]
+    y, noise = model.y[min(at, len(model.y) - 1)], model.noise[at]
+    data, draw = model.data, model.draws[at : at + 1]
+    own = data.kernel
+
+    def bent(x: Tensor) -> Tensor:
+        return warp.bent(x, data.warped, data.warps(draw))[0] if data.warped else x
+
+    def kernel(a: Tensor, b: Tensor) -> Tensor:
+        if own is not None:
+            return own.between(draw, a, b)[0]
+        return signal_var * correlation(a / lengthscale, b / lengthscale, data.matern)
+
+    X = bent(model.inputs[0])
+    factor = factor_of(kernel(X, X) + torch.diag(noise))
+    ones = torch.ones_like(y)
+    solved = torch.cholesky_solve(torch.stack([y, ones], dim=1), factor)
+    precision = 1.0 / MEAN_VAR + solved[:, 1].sum()
+    normal = normals((1,), generator, y)[0]
+    mean = solved[:, 0].sum() / precision + normal / precision.sqrt()
+    told: dict[str, Any] = {
+        "signal_var": signal_var,
+        "noise_var": noise,
+        "generator": generator,
+    }
+    if own is not None:
+        prior = spectra.drawn(own, draw[0], generator)
+        path: Callable[[Tensor], Tensor] = CorrectedPath(X, y - mean, kernel, prior, **told)
+    else:
+        told |= {"lengthscale": lengthscale, "matern": data.matern}
+        path = GPPath(X, y - mean, kernel, **told)
+    return lambda x: model.seen((mean + path(bent(x))).unsqueeze(-1)).squeeze(-1)

@@ -114,13 +114,18 @@ def khat(log_ratios: Tensor) -> float:
         log_ratios: (S,) logarithms of target over proposal, up to a constant.
 
     Returns:
-        The shape; infinite where the ratios are not all below infinity, or too few to tell.
+        The shape; infinite where the ratios are not all below infinity, or too few to tell; 0 where
+        they are nearly equal.
     """
     return pareto_smoothed(log_ratios)[1]
 
 
 def pareto_smoothed(log_ratios: Tensor) -> tuple[Tensor, float]:
     """Normalised log weights (S,) whose largest are those of a fitted tail, and its `khat`.
+
+    Nearly equal weights have a `khat` of 0 and stay as they are: where they change no average by
+    more than the Monte Carlo error of the draws (S times the variance of the weights, whose mean is
+    1, is at most 1), the shape of their tail is that of noise.
 
     Args:
         log_ratios: (S,) logarithms of target over proposal, up to a constant.
@@ -130,6 +135,9 @@ def pareto_smoothed(log_ratios: Tensor) -> tuple[Tensor, float]:
     largest = log_ratios.max() if size else log_ratios.new_tensor(math.nan)
     if tail < LEAST_KHAT_TAIL or not bool(torch.isfinite(largest)):
         return log_ratios - torch.logsumexp(log_ratios, 0), math.inf
+    normalised = log_ratios - torch.logsumexp(log_ratios, 0)
+    if size * float((size * normalised.exp() - 1.0).square().mean()) <= 1.0:
+        return normalised, 0.0
     log_weights = log_ratios - largest
     order = log_weights.argsort()
     cut = log_weights[order[size - tail - 1]].clamp_min(

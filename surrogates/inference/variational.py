@@ -25,7 +25,6 @@ from surrogates.inference.contract import Counted, Density, Draws, normals
 _PENALTY = 100.0
 _PULL = 10.0
 _WORST = 1e100
-_EQUAL = 1e-3
 _WINDOW = 5
 
 
@@ -159,8 +158,6 @@ def judged(
     ratios = torch.where(good, value - log_q, torch.full_like(value, -math.inf))
     log_weights, khat = diagnostics.pareto_smoothed(ratios)
     kept = ratios[good]
-    if len(kept) == size and float(kept.max() - kept.min()) < _EQUAL:
-        khat = 0.0  # weights that are all equal have no tail to judge
     total = torch.logsumexp(ratios, 0)
     squares = size * float((2.0 * (ratios - total)).exp().sum())
     told = {

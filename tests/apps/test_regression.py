@@ -28,6 +28,10 @@ def data(tmp_path_factory, wald):
     wald.env["WALD_DATA"] = str(there)
 
 
+def _rows(text):
+    return list(csv.DictReader(text.splitlines()))
+
+
 def _write(wald, text):
     (wald.folder / "sets.toml").write_text(text)
 
@@ -62,7 +66,31 @@ def test_other_options_under_the_same_label_are_refused(wald, data):
     _write(wald, FILE.replace('prior = "flat"', 'prior = "saas"'))
     ended = wald("experiment", "sets.toml")
     assert ended.returncode == 2
-    assert "with other options; name another folder with --out" in ended.stderr
+    assert "with other options, on other data or on another device" in ended.stderr
+    assert "name another folder with --out" in ended.stderr
+
+
+def test_other_data_are_refused_and_rows_from_before_they_were_told_go_on(wald, data):
+    _write(wald, FILE)
+    wald.json("experiment", "sets.toml")
+    runs = wald.folder / "results/sets/runs.csv"
+    whole = runs.read_text()
+    assert all(row["made_with"].endswith("-cpu") for row in _rows(whole))
+    assert len({row["made_with"].split("-")[1] for row in _rows(whole)}) == 4  # sets times splits
+    file = Path(wald.env["WALD_DATA"]) / "uci" / "waves" / "data.txt"
+    rows = np.loadtxt(file)
+    rows[3, 2] += 1e-3
+    np.savetxt(file, rows)
+    ended = wald("experiment", "sets.toml")
+    assert ended.returncode == 2
+    assert "on other data" in ended.stderr
+    assert runs.read_text() == whole
+
+    for row in _rows(whole):
+        whole = whole.replace(row["made_with"], row["made_with"][:8])
+    runs.write_text(whole)
+    again = wald("experiment", "sets.toml")
+    assert "0 of 8 fits to do" in again.stderr
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import random
 import signal
 import sqlite3
@@ -11,6 +12,8 @@ import time
 
 import pytest
 
+from apps import runner
+from apps.spec import RunSpec
 from apps.store import Store
 
 KEYS = {
@@ -175,6 +178,47 @@ def test_ctrl_c_saves_and_exits_130_and_resume_goes_on(wald, kind):
     assert f"go on: wald resume {run_id}" in err
     assert "Traceback" not in err
     assert wald.json("resume", run_id)["digest"] == whole["digest"]
+
+
+FIRST_USE = "compiling for this machine; only its first run takes this long"
+
+
+@pytest.mark.slow
+def test_the_first_use_on_a_machine_is_told_once_and_an_interrupt_then_is_one(wald, tmp_path):
+    asked = RUNS["bo"].replace("14", "8").split()
+    wald.env["NUMBA_CACHE_DIR"] = str(tmp_path / "compiled")
+    process = wald.start(*asked)
+    told = []
+    while FIRST_USE not in "".join(told):
+        line = process.stderr.readline()
+        assert line, told
+        told.append(line)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    run_id, state, _ = look(wald, "wald.db")
+    assert state == "interrupted"
+    again = wald("resume", run_id)
+    assert again.returncode == 0
+    assert again.stderr.count(FIRST_USE) == 1
+    assert FIRST_USE not in wald(*asked).stderr
+
+
+def test_what_a_library_makes_of_an_interrupt_does_not_fail_the_run(tmp_path, monkeypatch):
+    def broken(_run, _problem):
+        raise RuntimeError("no compiled object yet")
+
+    def interrupted(run, problem):
+        os.kill(os.getpid(), signal.SIGINT)
+        broken(run, problem)
+
+    store = Store.open(f"sqlite:///{tmp_path / 'wald.db'}", create=True)
+    spec = RunSpec("bandit", "bernoulli", "random", budget=10, seed=0)
+    for drive, state in ((interrupted, "interrupted"), (broken, "failed")):
+        monkeypatch.setattr(runner, "_drive_records", drive)
+        run_id = runner.start(spec, store, problem=None)
+        assert runner.execute(run_id, store, problem=None)["state"] == state
 
 
 def test_a_lost_run_is_told_as_lost_and_listed(wald):

@@ -1,8 +1,10 @@
 """The Makefile: its targets, and a second set-up that does nothing."""
 
 import os
+import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -50,3 +52,11 @@ def test_setup_follows_what_it_installs(name: str, installed: Path) -> None:
     later = (installed / ".venv" / ".stamp").stat().st_mtime + 10
     os.utime(installed / name, (later, later))
     assert "pip" in make("--dry-run", "setup", folder=installed)
+
+
+def test_setup_installs_extras_that_there_are(installed: Path) -> None:
+    (installed / ".venv" / ".stamp").unlink()
+    (told,) = re.findall(r"--editable '\.\[(.*)\]'", make("--dry-run", "setup", folder=installed))
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert set(told.split(",")) == {"dev", "peers", "bench"}
+    assert set(told.split(",")) <= set(extras["optional-dependencies"])

@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 
 from surrogates.errors import UsageError
 from surrogates.gp import hyperpriors
+from surrogates.gp.conditioned import factorised
 from surrogates.gp.hyperposterior import LEAST_NOISE_VAR, MEAN_VAR, Data, Hyperposterior
 from surrogates.inference.contract import leapfrog_by_steps
 
@@ -227,3 +228,15 @@ def test_a_prior_of_ones_own_has_no_terms_and_goes_by_steps() -> None:
     assert torch.equal(density.value_and_grad(x)[0], density.log_likelihood(x)[0])
     ends = density.leapfrog(x, x, density.value_and_grad(x)[1], torch.eye(data.dim, **F64), 0.1, 2)
     assert torch.equal(ends[2], density.value_and_grad(ends[0])[0])
+
+
+def test_jitter_is_added_to_those_matrices_only_that_need_it() -> None:
+    good = torch.tensor([[2.0, 1.0], [1.0, 2.0]], **F64)
+    equal = torch.ones((2, 2), **F64)  # of two equal inputs
+    hopeless = torch.tensor([[1.0, 2.0], [2.0, 1.0]], **F64)
+    factor, failed = factorised(torch.stack([good, equal, hopeless]), torch.ones(3, **F64))
+    assert failed.tolist() == [False, False, True]
+    assert torch.equal(factor[0], torch.linalg.cholesky(good))
+    jittered = equal + 1e-10 * torch.eye(2, **F64)
+    assert torch.allclose(factor[1] @ factor[1].mT, jittered, rtol=0.0, atol=1e-13)
+    assert not torch.allclose(equal, jittered, rtol=0.0, atol=1e-13)

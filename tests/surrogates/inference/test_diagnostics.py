@@ -123,6 +123,28 @@ def test_weights_that_say_nothing_are_said_so() -> None:
     assert diagnostics.good_khat(100) == 0.5
 
 
+@pytest.mark.parametrize("spread", [0.0, 1e-12, 1e-6, 1e-3])
+def test_nearly_equal_weights_do_not_alarm_whatever_their_tail(spread: float) -> None:
+    """The tail of the logarithms alone has the shape 0.8: a perfect fit and noise."""
+    uniform = torch.as_tensor(np.random.default_rng(4).random(1000))
+    noise = spread * uniform.pow(-0.8)
+    log_weights, khat = diagnostics.pareto_smoothed(noise)
+    assert khat == 0.0
+    assert torch.allclose(log_weights, noise - torch.logsumexp(noise, 0), rtol=0.0, atol=1e-14)
+
+
+def test_what_changes_an_average_by_more_than_its_error_alarms() -> None:
+    uniform = torch.as_tensor(np.random.default_rng(4).random(1000))
+    ratios = 1.0 + 1e-2 * uniform.pow(-0.8)
+    assert diagnostics.khat(ratios.log()) > diagnostics.good_khat(1000)
+    few = torch.zeros(1000, dtype=torch.float64)
+    few[:200] = torch.linspace(0.0, 5.0, 200, dtype=torch.float64)
+    assert diagnostics.khat(few) != 0.0
+    few[3:] = 0.0
+    few[:3] = 5.0
+    assert diagnostics.khat(few) == math.inf
+
+
 def test_importance_sampling_is_judged_by_khat() -> None:
     """N(0, 1) by N(0, s^2): the ratios have a Pareto tail of shape 1 - s^2 for s < 1."""
     rng = np.random.default_rng(2)
