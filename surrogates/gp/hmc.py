@@ -30,7 +30,7 @@ class Options(bayesian.Options, hmc.Options):
 
     chains: int = option(default=8, help="chains, all in one call", low=2, high=100_000)
     draws: int = option(
-        default=32, help="per chain, before the first look at the diagnostics", low=4, high=10**6
+        default=48, help="per chain, before the first look at the diagnostics", low=4, high=10**6
     )
     trajectory: float = option(
         default=2.0, help="mean length, in standard deviations", low=1e-3, high=1e3
