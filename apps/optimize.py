@@ -70,17 +70,26 @@ def _constrained(
     return space, None if goal is None else Goals.of(goal, of_outcomes)
 
 
-def known_results(source: str, problem: Problem, store: str) -> tuple[Known, str | None]:
+def known_results(
+    source: str, problem: Problem, store: str, *, skip_invalid: bool = False
+) -> tuple[Known, str | None]:
     """What `--from` names: a CSV file, or a study of the same store.
+
+    Args:
+        source: of the known results.
+        problem: what they are of.
+        store: URL or path.
+        skip_invalid: leave out what cannot be taken in, and say so.
 
     Raises:
         UsageError: neither, or it does not fit the problem.
     """
     if source.endswith(".csv") or os.path.isfile(source):
-        return read_csv(source, problem.space, problem.goals)
+        return read_csv(source, problem.space, problem.goals, skip_invalid=skip_invalid)
     if is_missing(store_url(store)):
         raise UsageError(f"--from expected FILE.csv or a study, got {source!r}: no such file")
-    return read_study(Study.resume(source, store=store), problem.space, problem.goals)
+    study = Study.resume(source, store=store)
+    return read_study(study, problem.space, problem.goals, skip_invalid=skip_invalid)
 
 
 def ask(
