@@ -305,13 +305,16 @@ def ask(
     method: MethodOption = None,
     option: MethodOptions = None,
     seed: SeedOption = None,
+    known_from: FromOption = None,
+    skip_invalid: SkipInvalidOption = False,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
     """Suggest the next points of a study, to be evaluated by hand or by any program."""
     options = parse_options(option or [])
     made = {"space": space, "goal": goal, "method": method, "options": options, "seed": seed}
-    made |= {"subject_to": subject_to or []}
+    made |= {"subject_to": subject_to or [], "known_from": known_from}
+    made |= {"skip_invalid": skip_invalid}
     rows = _load("apps.optimize:ask")(study, n, store, **made)
     _show({"rows": rows}, as_json, "show_asked")
 

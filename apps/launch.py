@@ -11,7 +11,7 @@ from rich.console import Console
 from threadpoolctl import threadpool_limits
 
 from apps import runner
-from apps.optimize import known_results
+from apps.optimize import check_skip, known_results
 from apps.progress import Bar
 from apps.schema import RunRow
 from apps.spec import RunSpec
@@ -145,16 +145,12 @@ def _known(
     source: str | None, problem: Problem | None, store: str, skip_invalid: bool
 ) -> Known | None:
     """What `--from` names, read; what was left out of it is said."""
+    check_skip(source, skip_invalid)
     if source is None:
-        if skip_invalid:
-            raise UsageError("--skip-invalid expected --from beside it, got none; leave it out")
         return None
     if problem is None:
         raise UsageError(f"--from expected a bo run, got one of another kind and {source!r}")
-    known, note = known_results(source, problem, store, skip_invalid=skip_invalid)
-    told = [f"{len(known)} known results, which no budget counts", *([note] if note else [])]
-    sys.stderr.write(f"{'; '.join(told)}\n")
-    return known
+    return known_results(source, problem.space, problem.goals, store, skip_invalid=skip_invalid)
 
 
 @contextlib.contextmanager
