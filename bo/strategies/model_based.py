@@ -29,8 +29,9 @@ from botorch.models.model import Model
 from torch import Generator, Tensor
 
 from bo import metrics
-from bo.acquisition.functions import NAMES, Models, acquisition
+from bo.acquisition.functions import Models, acquisition
 from bo.acquisition.maximise import maximise
+from bo.acquisition.names import NAMES, ONE_GOAL, SEVERAL_GOALS
 from bo.belief import Belief
 from bo.contract import Trial
 from bo.goals import Goals
@@ -106,12 +107,11 @@ class ModelBased:
         seed: int,
         surrogate_options: Any = None,
     ) -> None:
-        if (options.acquisition == "ehvi") > goals.several or (
-            goals.several and options.acquisition not in ("logei", "ehvi")
-        ):
-            wanted = "ehvi" if goals.several else ", ".join(n for n in NAMES if n != "ehvi")
+        wanted = SEVERAL_GOALS if goals.several else ONE_GOAL
+        if options.acquisition not in wanted:
             raise UsageError(
-                f"option acquisition expected {wanted} for {goals}, got {options.acquisition}"
+                f"option acquisition expected {', '.join(wanted)} for {goals}, got "
+                f"{options.acquisition}"
             )
         if options.failures == "worst" and goals.constraints:
             raise UsageError(

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from bo.acquisition.functions import NAMES, Models, acquisition
+from bo.acquisition.functions import Models, acquisition
+from bo.acquisition.names import NAMES
 from bo.strategies.model_based import growing_beta
 from surrogates.gp import map as gp_map
 from surrogates.inputs import Column, Inputs
