@@ -7,6 +7,7 @@ lists names without.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bo.acquisition.names import ONE_GOAL, SEVERAL_GOALS
 from bo.methods import (
     WITH_SURROGATE,
     method_rows,
@@ -22,6 +23,7 @@ from surrogates.options import check, schema, unknown
 from surrogates.registry import Row, find, rows
 
 ROLES = ("method", "problem", "surrogate")
+_FITTING = {"acquisition": {"one_goal": ONE_GOAL, "several_goals": SEVERAL_GOALS}}
 
 
 def listed(kind: str, role: str) -> list[Row]:
@@ -77,12 +79,15 @@ def describe(role: str, row: Row, *, options: bool) -> dict[str, Any]:
 
 
 def option_schema(row: Row) -> list[Mapping[str, Any]]:
-    """Names, types, defaults and bounds of a row's options; those of a surrogate are prefixed."""
+    """Names, types, defaults and bounds of a row's options; those of a surrogate are prefixed.
+
+    Where the choices depend on the problem, `one_goal` and `several_goals` tell which there are.
+    """
     described: list[Mapping[str, Any]] = list(schema(row.options()))
     if row.factory in WITH_SURROGATE:
         for option in schema(surrogate_of(row.name).options()):
             described.append(option | {"name": f"surrogate.{option['name']}"})
-    return described
+    return [{**option, **_FITTING.get(option["name"], {})} for option in described]
 
 
 def check_options(

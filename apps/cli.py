@@ -79,6 +79,10 @@ FromOption = Annotated[
     str | None,
     typer.Option("--from", help="FILE.csv or a study: known results, on top of the budget (bo)."),
 ]
+SkipInvalidOption = Annotated[
+    bool,
+    typer.Option("--skip-invalid", help="Leave out what --from cannot take in, and say so (bo)."),
+]
 
 
 def main() -> None:
@@ -169,6 +173,7 @@ def run(
     stop_after: StopAfterOption = None,
     stall: StallOption = None,
     known_from: FromOption = None,
+    skip_invalid: SkipInvalidOption = False,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> int:
@@ -198,7 +203,8 @@ def run(
     if seed is None:
         spec = _load("apps.launch:with_its_seed")(spec, store)
     queue = context.info_name == "submit"
-    return _carry_out(spec, replications, store, as_json, known_from=known_from, queue=queue)
+    known = {"known_from": known_from, "skip_invalid": skip_invalid}
+    return _carry_out(spec, replications, store, as_json, known, queue=queue)
 
 
 @app.command()
@@ -229,6 +235,7 @@ def optimize(
     stop_after: StopAfterOption = None,
     stall: StallOption = None,
     known_from: FromOption = None,
+    skip_invalid: SkipInvalidOption = False,
     submit: Annotated[
         bool, typer.Option("--submit", help="Queue it for `wald up` instead of running it.")
     ] = False,
@@ -259,7 +266,8 @@ def optimize(
     )
     if seed is None:
         spec = _load("apps.launch:with_its_seed")(spec, store)
-    return _carry_out(spec, replications, store, as_json, known_from=known_from, queue=submit)
+    known = {"known_from": known_from, "skip_invalid": skip_invalid}
+    return _carry_out(spec, replications, store, as_json, known, queue=submit)
 
 
 def _carry_out(
@@ -267,17 +275,17 @@ def _carry_out(
     replications: int,
     store: str,
     as_json: bool,
+    known: Mapping[str, Any],
     *,
-    known_from: str | None,
     queue: bool,
 ) -> int:
     """Run or queue a spec, once or with several seeds."""
     specs = _load("apps.spec:replicate")(spec, replications)
     if queue:
-        rows = _load("apps.launch:submit")(specs, store, known_from)
+        rows = _load("apps.launch:submit")(specs, store, **known)
         _show(rows[0] if replications == 1 else {"rows": rows}, as_json, "show_submitted")
         return 0
-    runs = [_load("apps.launch:run")(each, store, known_from) for each in specs]
+    runs = [_load("apps.launch:run")(each, store, **known) for each in specs]
     if replications == 1:
         _show(runs[0], as_json, "show_run")
     else:
@@ -297,13 +305,16 @@ def ask(
     method: MethodOption = None,
     option: MethodOptions = None,
     seed: SeedOption = None,
+    known_from: FromOption = None,
+    skip_invalid: SkipInvalidOption = False,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
     """Suggest the next points of a study, to be evaluated by hand or by any program."""
     options = parse_options(option or [])
     made = {"space": space, "goal": goal, "method": method, "options": options, "seed": seed}
-    made |= {"subject_to": subject_to or []}
+    made |= {"subject_to": subject_to or [], "known_from": known_from}
+    made |= {"skip_invalid": skip_invalid}
     rows = _load("apps.optimize:ask")(study, n, store, **made)
     _show({"rows": rows}, as_json, "show_asked")
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from threadpoolctl import threadpool_limits
 
 from apps import runner
-from apps.optimize import known_results
+from apps.optimize import check_skip, known_results
 from apps.progress import Bar
 from apps.schema import RunRow
 from apps.spec import RunSpec
@@ -23,20 +23,23 @@ from bo.known import Known
 from surrogates.errors import UsageError
 
 
-def run(spec: RunSpec, store: str, known_from: str | None = None) -> dict[str, Any]:
+def run(
+    spec: RunSpec, store: str, known_from: str | None = None, *, skip_invalid: bool = False
+) -> dict[str, Any]:
     """Run a spec; returns the run's object.
 
     Args:
         spec: what is asked.
         store: URL or path.
         known_from: a CSV file or a study, whose results are taken in first.
+        skip_invalid: leave out those that cannot be taken in.
 
     Raises:
         WaldError: what is wrong with the spec or the store; nothing was created.
     """
     with _stdout_kept(spec):
         spec, problem = prepare(spec)
-        known = _known(known_from, problem, store)
+        known = _known(known_from, problem, store, skip_invalid)
         if problem is not None and problem.objective is not None and problem.note is not None:
             sys.stderr.write(f"{problem.note}\n")
         opened = Store.open(store, create=True)
@@ -45,7 +48,11 @@ def run(spec: RunSpec, store: str, known_from: str | None = None) -> dict[str, A
 
 
 def submit(
-    specs: Sequence[RunSpec], store: str, known_from: str | None = None
+    specs: Sequence[RunSpec],
+    store: str,
+    known_from: str | None = None,
+    *,
+    skip_invalid: bool = False,
 ) -> list[dict[str, Any]]:
     """Queue specs for `wald up`; returns the id and the state of each.
 
@@ -53,6 +60,7 @@ def submit(
         specs: what is asked.
         store: URL or path.
         known_from: a CSV file or a study, whose results are taken in at once.
+        skip_invalid: leave out those that cannot be taken in.
 
     Raises:
         WaldError: what is wrong with a spec or the store; where it is a spec, nothing was created.
@@ -62,7 +70,8 @@ def submit(
         folder = os.getcwd() if ":" in spec.problem else None
         with _stdout_kept(spec):
             settled, problem = prepare(dataclasses.replace(spec, folder=folder))
-        ready.append((settled, problem, _known(known_from, problem, store)))
+        known = _known(known_from, problem, store, skip_invalid)
+        ready.append((settled, problem, known))
     opened = Store.open(store, create=True)
     ids = [
         runner.start(spec, opened, problem=problem, queue=True, known=known)
@@ -132,16 +141,16 @@ def quietly(spec: RunSpec, store: str) -> dict[str, Any]:
     return runner.execute(run_id, opened, problem=problem)
 
 
-def _known(source: str | None, problem: Problem | None, store: str) -> Known | None:
+def _known(
+    source: str | None, problem: Problem | None, store: str, skip_invalid: bool
+) -> Known | None:
     """What `--from` names, read; what was left out of it is said."""
+    check_skip(source, skip_invalid)
     if source is None:
         return None
     if problem is None:
         raise UsageError(f"--from expected a bo run, got one of another kind and {source!r}")
-    known, note = known_results(source, problem, store)
-    told = [f"{len(known)} known results, which no budget counts", *([note] if note else [])]
-    sys.stderr.write(f"{'; '.join(told)}\n")
-    return known
+    return known_results(source, problem.space, problem.goals, store, skip_invalid=skip_invalid)
 
 
 @contextlib.contextmanager

@@ -2,15 +2,16 @@
 
 import os
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from apps.store import Store
 from bo.commands import Command
 from bo.constraints import words
-from bo.contract import Measured, Problem, Trial
+from bo.contract import Measured, Trial
 from bo.database import is_missing, store_url
-from bo.goals import Goals
+from bo.goals import Goal, Goals
 from bo.known import Known, read_csv, read_study
 from bo.problems.users import options_of
 from bo.space import Space
@@ -70,17 +71,39 @@ def _constrained(
     return space, None if goal is None else Goals.of(goal, of_outcomes)
 
 
-def known_results(source: str, problem: Problem, store: str) -> tuple[Known, str | None]:
+def known_results(
+    source: str, space: Space, goals: Goals | Goal, store: str, *, skip_invalid: bool = False
+) -> Known:
     """What `--from` names: a CSV file, or a study of the same store.
 
+    How many there are, and what was left out, is said on standard error.
+
+    Args:
+        source: of the known results.
+        space: where they lie.
+        goals: what was measured.
+        store: URL or path.
+        skip_invalid: leave out what cannot be taken in.
+
     Raises:
-        UsageError: neither, or it does not fit the problem.
+        UsageError: neither, or it does not fit space and goals.
     """
     if source.endswith(".csv") or os.path.isfile(source):
-        return read_csv(source, problem.space, problem.goals)
-    if is_missing(store_url(store)):
+        known, note = read_csv(source, space, goals, skip_invalid=skip_invalid)
+    elif is_missing(store_url(store)):
         raise UsageError(f"--from expected FILE.csv or a study, got {source!r}: no such file")
-    return read_study(Study.resume(source, store=store), problem.space, problem.goals)
+    else:
+        study = Study.resume(source, store=store)
+        known, note = read_study(study, space, goals, skip_invalid=skip_invalid)
+    told = [f"{len(known)} known results, which no budget counts", *([note] if note else [])]
+    sys.stderr.write(f"{'; '.join(told)}\n")
+    return known
+
+
+def check_skip(known_from: str | None, skip_invalid: bool) -> None:
+    """Raises `UsageError` where there is nothing to leave out of."""
+    if skip_invalid and known_from is None:
+        raise UsageError("--skip-invalid expected --from beside it, got none; leave it out")
 
 
 def ask(
@@ -94,12 +117,17 @@ def ask(
     method: str | None = None,
     options: Mapping[str, Any] | None = None,
     seed: int | None = None,
+    known_from: str | None = None,
+    skip_invalid: bool = False,
 ) -> list[dict[str, Any]]:
     """The next points of a study, which is made where a space is given and there is none.
 
     Raises:
-        UsageError: no such study, or it has another space, goal, method or seed.
+        UsageError: no such study, it has another space, goal, method or seed, or known results
+            that do not fit it.
     """
+    check_skip(known_from, skip_invalid)
+    known: Known | None = None
     if space is None:
         given = {
             "--goal": goal,
@@ -115,17 +143,26 @@ def ask(
                     "out for a study that exists"
                 )
         study = _existing(name, store)
+        if known_from is not None:
+            known = known_results(
+                known_from, study.space, study.goals, store, skip_invalid=skip_invalid
+            )
     else:
-        made, goals = _constrained(Space.from_toml(space), goal, subject_to)
+        made, told = _constrained(Space.from_toml(space), goal, subject_to)
+        goals = told or Goals.of("minimize value")
+        if known_from is not None:  # first: where it does not fit, no study is made
+            known = known_results(known_from, made, goals, store, skip_invalid=skip_invalid)
         study = Study(
             made,
-            goals or "minimize value",
+            goals,
             name=name,
             store=store,
             method=method or "auto",
             options=options,
             seed=seed,
         )
+    if known is not None:
+        study.warm_start(known)
     return [{"number": t.number, "parameters": dict(t.parameters)} for t in study.ask(n)]
 
 

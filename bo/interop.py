@@ -2,7 +2,8 @@
 
 Parameters, values and states survive the way there and back exactly; so does the space, which
 Optuna does not know: it travels as a user attribute. A study that Optuna made itself gets the space
-that its trials' distributions tell. A pruned trial is a failed one here.
+that its trials' distributions tell; they do not tell what a conditional parameter depends on, so
+such a space must be given. A pruned trial is a failed one here.
 """
 
 import contextlib
@@ -74,7 +75,8 @@ def from_optuna(
     Args:
         source: the study, or the URL of its storage.
         name: of the study, there (where `source` is a URL) and here.
-        space: where the trials lie; by default as their distributions tell.
+        space: where the trials lie; by default as their distributions tell. Needed where some
+            parameters are conditional (`when=`).
         goal: what the value is called here; one that came from us keeps its name, several from
             elsewhere are numbered (value0, value1, ...).
         store: path of an SQLite file or a URL of ours; None keeps the study in memory.
@@ -234,7 +236,7 @@ def _space(trials: list[Any]) -> Space:
         if missing:
             raise UsageError(
                 f"expected every parameter in every trial, got no {missing[0]} in trial "
-                f"{trial.number}; give space="
+                f"{trial.number}; give space=, where it is conditional with its when="
             )
     if not found:
         raise UsageError("expected an Optuna study with trials, got none; give space=")

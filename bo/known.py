@@ -6,11 +6,12 @@ study.warm_start(read_study(old, study.space, study.goals))
 """
 
 import csv
+import functools
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from bo import metrics
 from bo.contract import Trial
@@ -22,11 +23,17 @@ if TYPE_CHECKING:
     from bo.study import Study
 
 Known = list[tuple[Parameters, dict[str, Any] | None]]
+_Item = TypeVar("_Item")
+_SHOWN = 5  # of what is invalid; the rest is counted
 _FAILED = ("", "nan", "na", "n/a", "null", "none", "failed")
 
 
 def read_csv(
-    path: str | os.PathLike[str], space: Space, goals: Goals | Goal
+    path: str | os.PathLike[str],
+    space: Space,
+    goals: Goals | Goal,
+    *,
+    skip_invalid: bool = False,
 ) -> tuple[Known, str | None]:
     """The rows of a CSV file with a column per parameter and one per outcome of the goals.
 
@@ -34,15 +41,21 @@ def read_csv(
     What `wald export --format csv` writes can be read; rows of trials that are not finished are
     left out.
 
+    Args:
+        path: of the file.
+        space: of the study.
+        goals: of the study.
+        skip_invalid: leave out rows that cannot be taken in, and say so.
+
     Returns:
         Parameters and outcome of each row, and a line about what was left out, or None.
 
     Raises:
-        UsageError: no such file, a missing column, or a row that the space does not hold (by its
-            line).
+        UsageError: no such file, a missing column, or rows that the space does not hold (the first
+            of them by their lines); with `skip_invalid` only where no row is left.
     """
     path, goals = Path(path), Goals.of(goals)
-    rows, columns = read_rows(path)
+    lines, columns = _read_cells(path)
     names = {n: f"value.{n}" if n in space.parameters else n for n in goals.outcomes}
     needed = [each for each, parameter in space.free.items() if not parameter.when]
     missing = [each for each in [*needed, *names.values()] if each not in columns]
@@ -52,30 +65,41 @@ def read_csv(
     for column in [*space.parameters, *names.values()]:
         if columns.count(column) > 1:
             raise UsageError(f"{path} expected one column {column}, got several; rename them")
-    known: Known = []
-    for line, row in rows:
+
+    def read(cells: list[str]) -> tuple[Parameters, dict[str, Any] | None] | None:
+        row = _named(columns, cells)
         if row.get("state") in ("waiting", "running") and "number" in columns:
-            continue
-        try:
-            given = {n: row[n] for n in space.parameters if row.get(n, "") != ""}
-            point = space.check({n: typed(space.parameters[n], text) for n, text in given.items()})
-            known.append((point, _outcome({n: row[column] for n, column in names.items()})))
-        except UsageError as error:
-            raise UsageError(f"{path}, line {line}: {error}") from None
+            return None
+        given = {n: row[n] for n in space.parameters if row.get(n, "") != ""}
+        point = space.check({n: typed(space.parameters[n], text) for n, text in given.items()})
+        return point, _outcome({n: row[column] for n, column in names.items()})
+
+    rows = [(f"line {line}", cells) for line, cells in lines]
+    known, note = _read_all(f"{path}", rows, read, skip_invalid)
     ignored = [each for each in columns if each not in [*space.parameters, *names.values()]]
-    return known, f"{path.name}: ignored {', '.join(ignored)}" if ignored else None
+    told = [*([f"ignored {', '.join(ignored)}"] if ignored else []), *note]
+    return known, f"{path.name}: {'; '.join(told)}" if told else None
 
 
-def read_study(source: "Study", space: Space, goals: Goals | Goal) -> tuple[Known, str | None]:
+def read_study(
+    source: "Study", space: Space, goals: Goals | Goal, *, skip_invalid: bool = False
+) -> tuple[Known, str | None]:
     """The finished trials of another study.
 
     Parameters of it that the space does not have are left out; fixed ones need no value.
+
+    Args:
+        source: the other study.
+        space: of the study.
+        goals: of the study.
+        skip_invalid: leave out trials that cannot be taken in, and say so.
 
     Returns:
         Parameters and outcome of each trial, and a line about what was left out, or None.
 
     Raises:
-        UsageError: the study lacks a parameter or the goal, or a point is outside the space.
+        UsageError: the study lacks a parameter, or trials lack the goal or are outside the space;
+            with `skip_invalid` only where no trial is left.
     """
     goals = Goals.of(goals)
     for name in space.free:
@@ -84,51 +108,94 @@ def read_study(source: "Study", space: Space, goals: Goals | Goal) -> tuple[Know
                 f"a warm start expected parameter {name} in the study {source.name!r}, got none; "
                 "name a study of the same parameters"
             )
-    finished = [trial for trial in source.trials if trial.done]
-    known = [_of_trial(trial, source.name, space, goals) for trial in finished]
+    finished = [(f"trial {trial.number}", trial) for trial in source.trials if trial.done]
+    read = functools.partial(_of_trial, space=space, goals=goals)
+    known, note = _read_all(f"study {source.name!r}", finished, read, skip_invalid)
     ignored = [name for name in source.space.parameters if name not in space.parameters]
-    return known, f"{source.name}: ignored {', '.join(ignored)}" if ignored else None
+    told = [*([f"ignored {', '.join(ignored)}"] if ignored else []), *note]
+    return known, f"{source.name}: {'; '.join(told)}" if told else None
 
 
-def _of_trial(
-    trial: Trial, study: str, space: Space, goals: Goals
-) -> tuple[Parameters, dict[str, Any] | None]:
+def _of_trial(trial: Trial, space: Space, goals: Goals) -> tuple[Parameters, dict[str, Any] | None]:
     held = {name: v for name, v in trial.parameters.items() if name in space.parameters}
-    try:
-        point = space.check(held)
-    except UsageError as error:
-        raise UsageError(f"trial {trial.number} of study {study!r}: {error}") from None
+    point = space.check(held)
     if trial.state == "failed":
         return point, None
     for name in goals.outcomes:
         if name not in trial.values:
-            told = ", ".join(trial.values)
-            raise UsageError(f"the study {study!r} expected a goal {name!r}, got {told}")
+            raise UsageError(f"expected a goal {name!r}, got {', '.join(trial.values)}")
     return point, metrics.told(trial)
+
+
+def _read_all(
+    source: str,
+    items: Sequence[tuple[str, _Item]],
+    read: Callable[[_Item], tuple[Parameters, dict[str, Any] | None] | None],
+    skip_invalid: bool,
+) -> tuple[Known, list[str]]:
+    """What each item holds, and a part of a line about those that were left out.
+
+    Raises:
+        UsageError: with the first of the items that hold nothing valid.
+    """
+    known: Known = []
+    wrong: list[str] = []
+    for where, item in items:
+        try:
+            made = read(item)
+        except UsageError as error:
+            wrong.append(f"{where}: {error}")
+            continue
+        if made is not None:
+            known.append(made)
+    if not wrong:
+        return known, []
+    more = len(wrong) - _SHOWN
+    told = "; ".join(wrong[:_SHOWN]) + (f"; and {more} more" if more > 0 else "")
+    if known and skip_invalid:
+        return known, [f"left out {len(wrong)} of {len(items)} ({told})"]
+    if skip_invalid:
+        raise UsageError(f"{source} has none that is valid: {told}")
+    raise UsageError(
+        f"{source}, {told}; mend {'it' if len(wrong) == 1 else 'them'}, or leave out what is "
+        "invalid (--skip-invalid, in Python skip_invalid=True)"
+    )
 
 
 def read_rows(
     path: str | os.PathLike[str],
-) -> tuple[list[tuple[int, Mapping[str, str]]], list[str]]:
-    """Rows with their line numbers, and the names of the columns."""
+) -> tuple[list[Mapping[str, str]], list[str]]:
+    """Rows by the names of the columns, and these names.
+
+    Raises:
+        UsageError: no CSV file, or a row with too few or too many cells.
+    """
+    lines, columns = _read_cells(path)
+    rows: list[Mapping[str, str]] = []
+    for line, cells in lines:
+        try:
+            rows.append(_named(columns, cells))
+        except UsageError as error:
+            raise UsageError(f"{path}, line {line}: {error}") from None
+    return rows, columns
+
+
+def _read_cells(path: str | os.PathLike[str]) -> tuple[list[tuple[int, list[str]]], list[str]]:
+    """The cells of each row that has any, with its line number; and the names of the columns."""
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, skipinitialspace=True, strict=True)
             columns = [cell.strip() for cell in next(reader, [])]
-            rows: list[tuple[int, Mapping[str, str]]] = []
-            for cells in reader:
-                if not any(cell.strip() for cell in cells):
-                    continue
-                if len(cells) != len(columns):
-                    raise UsageError(
-                        f"{path}, line {reader.line_num}: expected {len(columns)} cells, "
-                        f"got {len(cells)}"
-                    )
-                held = dict(zip(columns, (cell.strip() for cell in cells), strict=True))
-                rows.append((reader.line_num, held))
+            read = ((reader.line_num, [cell.strip() for cell in cells]) for cells in reader)
+            return [(line, cells) for line, cells in read if any(cells)], columns
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"expected a readable CSV file at {path}: {error}") from None
-    return rows, columns
+
+
+def _named(columns: Sequence[str], cells: Sequence[str]) -> dict[str, str]:
+    if len(cells) != len(columns):
+        raise UsageError(f"expected {len(columns)} cells, got {len(cells)}")
+    return dict(zip(columns, cells, strict=True))
 
 
 def typed(parameter: Parameter, text: str) -> Value:

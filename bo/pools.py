@@ -46,7 +46,7 @@ def rows_of(given: Any, parameters: Mapping[str, Parameter]) -> list[Mapping[str
 def _of_file(path: "str | os.PathLike[str]", parameters: Mapping[str, Parameter]) -> Any:
     from bo.known import read_rows, typed
 
-    lines, columns = read_rows(path)
+    rows, columns = read_rows(path)
     for name, parameter in parameters.items():
         if name not in columns and parameter.type != "fixed" and not parameter.when:
             told = ", ".join(columns) or "none"
@@ -57,7 +57,7 @@ def _of_file(path: "str | os.PathLike[str]", parameters: Mapping[str, Parameter]
             for name, parameter in parameters.items()
             if row.get(name, "") != ""
         }
-        for _, row in lines
+        for row in rows
     ]
 
 

@@ -243,7 +243,10 @@ class Log:
                         f"it has {len(known)}, counted from 0"
                     )
                 state = known[number].state
-                raise UsageError(f"expected a running trial, got trial {number}, which is {state}")
+                raise UsageError(
+                    f"expected a running trial, got trial {number}, which is {state}; what was "
+                    "told stays: to mend it, export the study and begin another from that file"
+                )
             self._refresh(connection)
         return self._trials[number]
 

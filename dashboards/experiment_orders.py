@@ -14,7 +14,7 @@ from typing import Any
 from apps.experiment_file import Plan, parse_plan
 from apps.spec import KINDS
 from apps.store import UsageError
-from dashboards.orders import LARGEST_SEED, LONGEST, Offer, _among, _seen, _text, _whole
+from dashboards.orders import LARGEST_SEED, LONGEST, Offer, _among, _seen, _text, _whole, suits
 
 MOST_PROBLEMS = 30
 MOST_METHODS = 20
@@ -66,10 +66,15 @@ def read(fields: Mapping[str, Any], offered: Offer) -> Order:
     name = _name(fields.get("name"))
     problems = _names(fields.get("problems"), "problems", MOST_PROBLEMS)
     methods = _names(fields.get("methods"), "methods", MOST_METHODS)
-    for each in problems:
-        offered.problem(kind, each)
+    problem_rows = [offered.problem(kind, each) for each in problems]
     for each in methods:
-        offered.method(kind, each)
+        row = offered.method(kind, each)
+        for problem, problem_row in zip(problems, problem_rows, strict=True):
+            if not suits(row, problem_row):
+                raise UsageError(
+                    f"expected methods for the goals of {problem}, got {each}; leave one of them "
+                    "out"
+                )
     seeds = _whole(fields.get("seeds"), "number of seeds", 1, MOST_SEEDS)
     first = _whole(fields.get("first_seed"), "first seed", 0, LARGEST_SEED - MOST_SEEDS)
     budgets = _budgets(fields.get("budgets"))

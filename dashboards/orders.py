@@ -87,6 +87,22 @@ def choices(kind: str, offered: Offer) -> dict[str, Mapping[str, Any]]:
     return found
 
 
+def suits(method: Mapping[str, Any], problem: Mapping[str, Any]) -> bool:
+    """Whether a method takes what a problem asks for: several goals, limits on outcomes."""
+    wanted, able = problem.get("capabilities", ()), method.get("capabilities", ())
+    if "goals" in wanted:
+        return "goals" in able
+    return "constraints" not in wanted or "goals" in able or "constraints" in able
+
+
+def choices_of(option: Mapping[str, Any], problem: Mapping[str, Any]) -> list[str]:
+    """What an option of a method offers for a problem; empty where it has no list of choices."""
+    several = "goals" in problem.get("capabilities", ())
+    return list(
+        option.get("several_goals" if several else "one_goal") or option.get("choices") or ()
+    )
+
+
 def wants_number(row: Mapping[str, Any]) -> bool:
     """Whether a problem's name holds a number that is still to be chosen."""
     return _NUMBER.search(row.get("name", "")) is not None
@@ -113,6 +129,18 @@ def read(fields: Mapping[str, Any], offered: Offer) -> list[RunSpec]:
     method = _text(fields.get("method"), "method", LONGEST)
     problem_row = offered.problem(kind, problem)
     method_row = offered.method(kind, method)
+    if not suits(method_row, problem_row):
+        raise UsageError(
+            f"expected a method for the goals of {problem}, got {method}; choose another one"
+        )
+    options = _options(method_row, fields.get("options"))
+    for option in method_row.get("options", []):
+        allowed = choices_of(option, problem_row)
+        if allowed and options.get(option["name"], allowed[0]) not in allowed:
+            raise UsageError(
+                f"option {option['name']} expected {', '.join(allowed)} for {problem}, got "
+                f"{options[option['name']]}"
+            )
     budget = _whole(fields.get("budget"), "budget", 1, 10**9)
     first = _whole(fields.get("seed"), "first seed", 0, LARGEST_SEED - MOST_SEEDS)
     seeds = _whole(fields.get("seeds"), "number of seeds", 1, MOST_SEEDS)
@@ -125,7 +153,7 @@ def read(fields: Mapping[str, Any], offered: Offer) -> list[RunSpec]:
             seed=seed,
             budget=budget,
             problem_options=_options(problem_row, fields.get("problem_options")),
-            options=_options(method_row, fields.get("options")),
+            options=options,
             device=_among(fields.get("device"), DEVICES, "device"),
             threads=_whole(fields.get("threads"), "threads", 1, 256),
             name=f"{name}-{seed}" if name and seeds > 1 else name,

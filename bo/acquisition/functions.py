@@ -55,7 +55,6 @@ from surrogates.errors import UsageError
 from surrogates.gp.map import MapGP
 from surrogates.gp.mixture import MixtureGP
 
-NAMES = ("logei", "lognei", "ucb", "ts", "ehvi")
 BETA = 4.0
 SAMPLES = 128
 PRUNING_SAMPLES = 2048
@@ -110,7 +109,7 @@ def acquisition(
     """The acquisition function of one more point.
 
     Args:
-        name: one of `NAMES`.
+        name: one of `bo.acquisition.names`.
         models: fitted to outcomes of which higher is better.
         observed: (n, d) the points that have outcomes.
         pending: (p, d) points under evaluation, or None.

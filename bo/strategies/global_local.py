@@ -29,7 +29,8 @@ class GlobalLocal:
     def __init__(self, space: Space, goal: Goal, options: Options, seed: int) -> None:
         self.note: str | None = None
         self.whole = ModelBased("gp-map", space, Goals.of(goal), options, seed)
-        self.box = TrustRegion(space, goal, BoxOptions(initial=options.initial or INITIAL), seed)
+        box = BoxOptions(initial=options.initial or INITIAL, design=options.design)
+        self.box = TrustRegion(space, goal, box, seed)
 
     def ask(
         self,

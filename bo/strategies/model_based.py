@@ -8,7 +8,8 @@ function. Further points of a batch are chosen one by one, those before them pen
 Each goal has a model of its own, and so has each outcome constraint: of its slack, at least 0 where
 it holds. Once a trial failed there is one more, fitted to 1 where an evaluation succeeded and to -1
 where it failed (least-squares classification, Rasmussen & Williams 2006, section 6.5), so that the
-search leaves where evaluations fail; failed trials do not use up the initial design.
+search leaves where evaluations fail (or they take the worst value so far, `failures=worst`); failed
+trials do not use up the initial design.
 
 A single goal is modelled on the power scale of `surrogates/power.py` where the evidence of a
 Gaussian process says that it pays.
@@ -28,13 +29,14 @@ from botorch.models.model import Model
 from torch import Generator, Tensor
 
 from bo import metrics
-from bo.acquisition.functions import NAMES, Models, acquisition
+from bo.acquisition.functions import Models, acquisition
 from bo.acquisition.maximise import maximise
+from bo.acquisition.names import NAMES, ONE_GOAL, SEVERAL_GOALS
 from bo.belief import Belief
 from bo.contract import Trial
 from bo.goals import Goals
 from bo.space import Array, Parameters, Space
-from bo.strategies.sobol import first_points
+from bo.strategies.sobol import DESIGNS, first_points
 from surrogates.catalog import SURROGATES
 from surrogates.contract import State
 from surrogates.errors import UsageError
@@ -72,6 +74,14 @@ class Options:
         low=0,
         high=1000,
     )
+    design: str = option(
+        default="sobol", help="how the initial design fills the space", choices=DESIGNS
+    )
+    failures: str = option(
+        default="model",
+        help="model: learn where evaluations fail; worst: give those the worst value so far",
+        choices=("model", "worst"),
+    )
     transform: str = option(
         default="auto",
         help="auto: a power scale for the goal where it pays; none: its own scale",
@@ -97,12 +107,16 @@ class ModelBased:
         seed: int,
         surrogate_options: Any = None,
     ) -> None:
-        if (options.acquisition == "ehvi") > goals.several or (
-            goals.several and options.acquisition not in ("logei", "ehvi")
-        ):
-            wanted = "ehvi" if goals.several else ", ".join(n for n in NAMES if n != "ehvi")
+        wanted = SEVERAL_GOALS if goals.several else ONE_GOAL
+        if options.acquisition not in wanted:
             raise UsageError(
-                f"option acquisition expected {wanted} for {goals}, got {options.acquisition}"
+                f"option acquisition expected {', '.join(wanted)} for {goals}, got "
+                f"{options.acquisition}"
+            )
+        if options.failures == "worst" and goals.constraints:
+            raise UsageError(
+                f"option failures worst expected no outcome constraints, got {goals.constraints[0]}"
+                ": a failed evaluation has no outcome to be worst; do: failures=model"
             )
         row = find(surrogate, rows(SURROGATES), what="surrogate")
         if options.acquisition == "ts" and "paths" not in row.capabilities:
@@ -133,8 +147,9 @@ class ModelBased:
         points = self._design(trials, n)
         if len(points) == n or not self._can_fit(trials):
             return points, None
-        belief = self._believe(trials, points, state, generator)
         incumbents = self._incumbents(trials)
+        trials = self._imputed(trials)
+        belief = self._believe(trials, points, state, generator)
         function = belief.acquisition
         while True:
             seen = [t.parameters for t in trials] + points
@@ -166,6 +181,7 @@ class ModelBased:
         points = self._design(trials, n)
         if len(points) == n or not self._can_fit(trials):
             return None
+        trials = self._imputed(trials)
         asked = _Asked(list(trials), points, state, generator.get_state())
         if self._latest is not None and self._latest[0].same(asked):
             return self._latest[1]
@@ -178,7 +194,32 @@ class ModelBased:
         if missing <= 0 and self._can_fit(trials):
             return []
         count = min(n, missing) if self._can_fit(trials) else n
-        return first_points(self.space, self.goals, self.seed, trials, count)
+        return first_points(
+            self.space,
+            self.goals,
+            self.seed,
+            trials,
+            count,
+            design=self.options.design,
+            size=self.initial,
+        )
+
+    def _imputed(self, trials: Sequence[Trial]) -> Sequence[Trial]:
+        """Where it is asked for, the failed trials with the worst value of each goal."""
+        if self.options.failures == "model":
+            return trials
+        complete = [t for t in trials if t.state == "complete"]
+        told: dict[str, dict[str, float]] = {"values": {}, "sems": {}}
+        for goal in self.goals.goals:
+            name, sign = goal.name, goal.sign
+            worst = min(complete, key=lambda t: sign * t.values[name])
+            told["values"][name] = worst.values[name]
+            if name in worst.sems:
+                told["sems"][name] = worst.sems[name]
+        return [
+            dataclasses.replace(t, state="complete", **told) if t.state == "failed" else t
+            for t in trials
+        ]
 
     def _can_fit(self, trials: Sequence[Trial]) -> bool:
         return sum(t.state == "complete" for t in trials) >= _FEWEST_OUTCOMES

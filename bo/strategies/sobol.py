@@ -9,11 +9,13 @@ Under constraints its points outside are left out; where allowed points are rare
 drawn at random instead (`bo/region.py`).
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from scipy.stats import qmc
 from torch import Generator
 from torch.quasirandom import SobolEngine
 
@@ -23,6 +25,9 @@ from bo.region import Draw
 from bo.space import Parameters, Space
 from bo.strategies.unseen import nearest_unseen
 from surrogates.options import options
+from surrogates.seeds import derive_seed
+
+DESIGNS = ("sobol", "latin", "random")
 
 
 @options
@@ -35,8 +40,7 @@ class Sobol:
 
     def __init__(self, space: Space, goal: Goal | Goals, options: Options, seed: int) -> None:
         self.note: str | None = None
-        self.space = space
-        self.seed = seed
+        self.space, self.goal, self.seed = space, goal, seed
 
     def ask(
         self,
@@ -47,23 +51,38 @@ class Sobol:
         generator: Generator,
     ) -> tuple[list[Parameters], Mapping[str, Any] | None]:
         """The next n points of the sequence (see `bo.contract.Strategy`)."""
-        d = len(self.space.free) if self.space.candidates is None else self.space.d
-        engine = SobolEngine(d, scramble=True, seed=self.seed % 2**63)
-        if self.space.candidates is None and self.space.region is not None:
-            draw = _drawing(engine)
-            return self.space.region.draw(draw, n, skip=len(trials), seed=self.seed), None
-        uniforms = engine.fast_forward(len(trials)).draw(n, dtype=torch.float64).numpy()
-        if self.space.candidates is None:
-            return self.space.from_uniforms(uniforms), None
-        return nearest_unseen(self.space, [t.parameters for t in trials], uniforms), None
+        return first_points(self.space, self.goal, self.seed, trials, n), None
 
 
 def first_points(
-    space: Space, goal: Goal | Goals, seed: int, trials: Sequence[Trial], n: int
+    space: Space,
+    goal: Goal | Goals,
+    seed: int,
+    trials: Sequence[Trial],
+    n: int,
+    *,
+    design: str = "sobol",
+    size: int = 1,
 ) -> list[Parameters]:
-    """The part of the sequence that strategies with a model begin with."""
-    unused = Generator(device="cpu")
-    return Sobol(space, goal, Options(), seed).ask(trials, n, state=None, generator=unused)[0]
+    """Points len(trials), len(trials) + 1, ... of the sequence that a strategy begins with.
+
+    Args:
+        space: where.
+        goal: not looked at.
+        seed: the study's.
+        trials: those before.
+        n: how many points; fewer come back only where a pool is used up.
+        design: `sobol`; `latin`, one Latin hypercube of `size` points after another; or `random`.
+        size: of a Latin hypercube.
+    """
+    d = len(space.free) if space.candidates is None else space.d
+    draw = _sequence(design, d, seed, size)
+    if space.candidates is None and space.region is not None:
+        return space.region.draw(draw, n, skip=len(trials), seed=seed)
+    uniforms = draw(len(trials) + n)[len(trials) :]
+    if space.candidates is None:
+        return space.from_uniforms(uniforms)
+    return nearest_unseen(space, [t.parameters for t in trials], uniforms)
 
 
 def sobol_points(space: Space, n: int, *, generator: Generator) -> list[Parameters]:
@@ -81,6 +100,18 @@ def sobol_uniforms(
     """(n, d) quasi-random numbers in [0, 1], scrambled anew from the generator."""
     seed = int(torch.randint(2**31, (1,), generator=generator, dtype=torch.int64, device="cpu"))
     return SobolEngine(d, scramble=True, seed=seed).draw(n, dtype=torch.float64).numpy()
+
+
+def _sequence(design: str, d: int, seed: int, size: int) -> Draw:
+    """The next rows of a sequence in [0, 1]^d that depends on design, seed and size alone."""
+    if design == "sobol":
+        return _drawing(SobolEngine(d, scramble=True, seed=seed % 2**63))
+    random = np.random.default_rng(derive_seed(seed, "design", design))
+    if design == "random":
+        return lambda n: random.random((n, d))
+    cubes = itertools.repeat(qmc.LatinHypercube(d, rng=random))
+    rows = (row for cube in cubes for row in cube.random(size))
+    return lambda n: np.array(list(itertools.islice(rows, n))).reshape(n, d)
 
 
 def _drawing(engine: SobolEngine) -> Draw:

@@ -38,7 +38,7 @@ from bo.goals import Goal, Goals
 from bo.space import Array, Parameters, Space
 from bo.strategies.model_based import ModelBased, Options as ModelOptions, _Asked
 from bo.strategies.random import random_points
-from bo.strategies.sobol import first_points, sobol_uniforms
+from bo.strategies.sobol import DESIGNS, first_points, sobol_uniforms
 from bo.strategies.unseen import unseen_indices
 from surrogates.gp.map import MapGP
 from surrogates.options import option, options
@@ -68,6 +68,7 @@ class Options:
         low=0,
         high=1000,
     )
+    design: str = option(default="sobol", help="how that design fills the space", choices=DESIGNS)
     length: float = option(
         default=0.8, help="first side length, in units of the range", low=0.01, high=LONGEST
     )
@@ -209,12 +210,13 @@ class TrustRegion:
     def _design(self, trials: Sequence[Trial], region: Region, n: int) -> list[Parameters]:
         """The points of the region's initial design among the next n; failed ones do not count."""
         used = sum(t.number >= region.start and t.state != "failed" for t in trials)
-        if not self._can_fit(trials, region):
-            return first_points(self.space, self.goal, self.seed, trials, n)
-        missing = min(n, self.initial - used)
-        if missing <= 0:
+        count = min(n, self.initial - used) if self._can_fit(trials, region) else n
+        if count <= 0:
             return []
-        return first_points(self.space, self.goal, self.seed, trials, missing)
+        design = self.options.design
+        return first_points(
+            self.space, self.goal, self.seed, trials, count, design=design, size=self.initial
+        )
 
     def _can_fit(self, trials: Sequence[Trial], region: Region) -> bool:
         complete = sum(t.number >= region.start and t.state == "complete" for t in trials)

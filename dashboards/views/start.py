@@ -70,12 +70,13 @@ def _fields(offered: orders.Offer) -> dict[str, Any]:
     )
     kind = str(kind or "bo")
     problem, problem_row = _problem(kind, offered)
-    problem_options = _options(problem_row, f"Options of the problem {problem}")
-    methods = {row["name"]: row for row in offered.rows(kind, "method")}
+    problem_options = _options(problem_row, f"Options of the problem {problem}", problem_row)
+    suiting = [row for row in offered.rows(kind, "method") if orders.suits(row, problem_row)]
+    methods = {row["name"]: row for row in suiting}
     method = st.selectbox("Method", list(methods), key=f"{kind}.method", bind="query-params")
     method_row = methods.get(str(method), {})
     st.caption(plain(method_row.get("help", "")))
-    options = _options(method_row, f"Options of the method {method}")
+    options = _options(method_row, f"Options of the method {method}", problem_row)
     unit = BUDGET_UNITS[kind]
     first, second, third = st.columns(3)
     budget = first.number_input(
@@ -170,7 +171,7 @@ def _problem(kind: str, offered: orders.Offer) -> tuple[str, Mapping[str, Any]]:
     return name, row
 
 
-def _options(row: Mapping[str, Any], label: str) -> dict[str, Any]:
+def _options(row: Mapping[str, Any], label: str, problem_row: Mapping[str, Any]) -> dict[str, Any]:
     """A field per option of the published schema; only what differs from the default counts."""
     described = [o for o in row.get("options", []) if o["name"] not in orders.HIDDEN_OPTIONS]
     if not described:
@@ -178,7 +179,8 @@ def _options(row: Mapping[str, Any], label: str) -> dict[str, Any]:
     given: dict[str, Any] = {}
     with st.expander(plain(label), icon=":material/tune:"), st.grid(2):
         for option in described:
-            value = _option(option, f"{row['name']}.{option['name']}")
+            offered = {**option, "choices": orders.choices_of(option, problem_row)}
+            value = _option(offered, f"{row['name']}.{option['name']}")
             if value is not None and value != option["default"]:
                 given[option["name"]] = value
     return given

@@ -54,6 +54,29 @@ def test_ask_tell_and_fail_share_the_log_with_python(here):
     assert dict(same.ask()[0].parameters) == rows[0]["parameters"]
 
 
+def test_a_slip_is_mended_in_a_file_and_goes_on_under_another_name(here, tmp_path):
+    rows = here("ask", "lab", "-n", 3, *MADE)["rows"]
+    for number, gain in enumerate((2.5, 70.0)):
+        here("tell", "lab", number, f"gain={gain}")
+    here("export", "lab", "--format", "csv", "--out", "lab.csv")
+    text = (tmp_path / "lab.csv").read_text()
+    assert text.count("70.0") == 1
+    (tmp_path / "lab.csv").write_text(text.replace("70.0", "0.7"))
+    assert here("ask", "mended", *MADE, "--from", "lab.csv")["rows"][0]["number"] == 2
+    study = bo.Study.resume("mended", store="wald.db")
+    assert [dict(t.parameters) for t in study.trials[:2]] == [r["parameters"] for r in rows[:2]]
+    assert [dict(t.values) for t in study.trials[:2]] == [{"gain": 2.5}, {"gain": 0.7}]
+    assert here("ask", "mended", "--from", "lab.csv")["rows"][0]["number"] == 3  # none twice
+
+
+def test_known_results_that_do_not_fit_make_no_study(refused, tmp_path):
+    (tmp_path / "space.toml").write_text(SPACE)
+    (tmp_path / "lab.csv").write_text("x,k,gain\n0.5,a,1\n7,a,1\n")
+    told = refused("ask", "lab", *MADE, "--from", "lab.csv")
+    assert "line 3: parameter x expected" in told
+    assert "--skip-invalid expected --from" in refused("ask", "lab", *MADE, "--skip-invalid")
+
+
 def test_a_run_is_asked_and_told_by_its_id(here):
     run = here("run", "bo", "--problem", "branin", "--method", "random", "--budget", 2)
     (row,) = here("ask", run["run_id"])["rows"]

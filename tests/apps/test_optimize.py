@@ -245,6 +245,20 @@ def test_known_results_come_first_and_count_for_no_budget(wald, folder):
     assert wald.json(*asked, "--from", "mine")["trials"]["total"] == 8
 
 
+def test_rows_that_do_not_fit_are_left_out_where_that_is_asked_for(wald, folder):
+    (folder / "old.csv").write_text("depth,lr,loss\n3,0.01,0.001\n99,0.02,0.5\n4,0.02,low\n")
+    asked = ["optimize", LINE, "--space", "space.toml", "--goal", "minimize loss"]
+    asked += ["--method", "sobol", "--budget", "1", "--from", "old.csv"]
+    refused = wald(*asked)
+    assert refused.returncode == 2
+    assert "line 3: parameter depth" in refused.stderr
+    assert "line 4: goal loss expected a number" in refused.stderr
+    assert not (folder / "wald.db").exists()
+    taken = wald(*asked, "--skip-invalid", "--json")
+    assert "1 known results, which no budget counts; old.csv: left out 2 of 3" in taken.stderr
+    assert json.loads(taken.stdout)["trials"]["total"] == 2
+
+
 @pytest.mark.parametrize(
     ("flags", "note", "most"),
     [
@@ -288,6 +302,7 @@ def test_a_run_ends_early_and_stays_finished(wald, folder, flags, note, most):
         (LINE, "--from bad.csv", "bad.csv, line 3: parameter depth expected 1 to 12, got 99"),
         (LINE, "--from wide.csv", "wide.csv, line 2: expected 3 cells, got 4"),
         (LINE, "--from text.csv", "text.csv, line 2: goal value expected a number, got 'low'"),
+        (LINE, "--skip-invalid", "--skip-invalid expected --from beside it"),
         (LINE, "--from less.csv", "less.csv expected a column depth"),
     ],
 )

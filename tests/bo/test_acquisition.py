@@ -2,12 +2,17 @@
 
 import copy
 import math
+import os
+import subprocess
+import sys
+import textwrap
 from typing import Any
 
 import pytest
 import torch
 
-from bo.acquisition.functions import NAMES, Models, acquisition
+from bo.acquisition.functions import Models, acquisition
+from bo.acquisition.names import NAMES
 from bo.strategies.model_based import growing_beta
 from surrogates.gp import map as gp_map
 from surrogates.inputs import Column, Inputs
@@ -98,3 +103,29 @@ def test_the_beta_of_ucb():
 def test_the_growing_beta_is_that_of_the_paper():
     # d = 2, t = 10, delta = 0.01: 2 log(2 * 100 * pi^2 / 0.06)
     assert growing_beta(10, 2) == pytest.approx(20.80238, abs=1e-5)
+
+
+def test_several_goals_wait_for_no_compiler(tmp_path):
+    """BoTorch would compile at first use, and wait for ever where a `lock` was left by that."""
+    code = """
+        import bo
+        study = bo.Study({"x": bo.real(0, 1)}, "minimize a, minimize b", method="gp-map", seed=0)
+        for x in (0.0, 0.3, 0.6, 1.0):
+            study.add({"x": x}, {"a": x, "b": 1 - x * x})
+        assert study.ask()[0].method_state is not None
+
+        import torch
+        from botorch.acquisition.multi_objective.logei import (
+            qLogNoisyExpectedHypervolumeImprovement as Noisy,
+        )
+        from botorch.models import SingleTaskGP
+        X = torch.rand(6, 1, dtype=torch.float64)
+        Noisy(SingleTaskGP(X, torch.cat([X, 1 - X], 1)), [-1.0, -1.0], X)
+    """
+    environment = os.environ | {"TORCH_EXTENSIONS_DIR": str(tmp_path)}
+    command = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(code)]
+    done = subprocess.run(
+        command, env=environment, timeout=120, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert not list(tmp_path.iterdir())

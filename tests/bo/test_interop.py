@@ -119,6 +119,37 @@ def test_what_optuna_can_say_and_we_cannot_is_refused(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore")  # those of Ax's own calls, which are the user's from here on
+def test_a_conditional_study_of_optuna_needs_its_space_and_then_goes_on():
+    theirs = optuna.create_study()
+    for model, name, value in (("svm", "c", 0.5), ("forest", "depth", 3), ("svm", "c", 2.0)):
+        theirs.enqueue_trial({"model": model, name: value})
+
+    def objective(trial):
+        if trial.suggest_categorical("model", ["svm", "forest"]) == "svm":
+            return trial.suggest_float("c", 0.1, 10.0, log=True)
+        return float(trial.suggest_int("depth", 1, 9))
+
+    theirs.optimize(objective, n_trials=3)
+    with pytest.raises(UsageError, match="no depth in trial 0; give space=, .* with its when="):
+        bo.from_optuna(theirs)
+    space = bo.Space(
+        {
+            "model": bo.choice("svm", "forest"),
+            "c": bo.real(0.1, 10.0, log=True, when={"model": "svm"}),
+            "depth": bo.integer(1, 9, when={"model": "forest"}),
+        }
+    )
+    ours = bo.from_optuna(theirs, space=space, method="gp-map", seed=0)
+    assert [dict(t.parameters) for t in ours.trials] == [t.params for t in theirs.trials]
+    assert [t.values["value"] for t in ours.trials] == [0.5, 3.0, 2.0]
+    asked = dict(ours.ask()[0].parameters)
+    assert set(asked) == {"model", "c" if asked["model"] == "svm" else "depth"}
+    back = ours.to_optuna(name="back")
+    again = bo.from_optuna(back)  # what came from us knows its space
+    assert again.space.to_dict() == space.to_dict()
+    assert [t.parameters for t in again.trials] == [t.parameters for t in ours.trials]
+
+
 def test_an_ax_client_holds_the_study_and_goes_on():
     study = mixed_study()
     client = study.to_ax()

@@ -54,6 +54,30 @@ def test_a_bad_row_is_refused_by_its_line(tmp_path, row, told):
         read_csv(written(tmp_path, f"{HEAD}{row}\n"), SPACE, GOAL)
 
 
+def test_all_bad_rows_are_told_at_once_the_first_by_their_lines(tmp_path):
+    good, bad, short = "0.01,3,tanh,32,true,0.5,me\n", "0.01,9,tanh,32,true,0.5,me\n", "0.01\n"
+    path = written(tmp_path, HEAD + good + bad + short + bad * 5)
+    with pytest.raises(UsageError) as told:
+        read_csv(path, SPACE, GOAL)
+    for line in (3, 4, 5, 6, 7):
+        assert f"line {line}: " in str(told.value)
+    assert "line 8" not in str(told.value)
+    assert "; and 2 more; mend them, or leave out what is invalid" in str(told.value)
+
+
+def test_bad_rows_are_left_out_where_that_is_asked_for(tmp_path):
+    good, bad, short = "0.01,3,tanh,32,true,0.5,me\n", "0.01,9,tanh,32,true,0.5,me\n", "0.01\n"
+    known, note = read_csv(
+        written(tmp_path, HEAD + good + bad + short + good), SPACE, GOAL, skip_invalid=True
+    )
+    assert [outcome for _, outcome in known] == [{"loss": 0.5}, {"loss": 0.5}]
+    assert note is not None
+    assert note.startswith("old.csv: ignored who; left out 2 of 4 (line 3: parameter depth ")
+    assert "line 4: expected 7 cells, got 1" in note
+    with pytest.raises(UsageError, match="none that is valid: line 2"):
+        read_csv(written(tmp_path, HEAD + bad), SPACE, GOAL, skip_invalid=True)
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -121,7 +145,7 @@ def test_trials_of_another_study_are_taken_where_they_fit():
     ("parameters", "goal", "told"),
     [
         ({"w": bo.real(0, 1)}, "loss", "expected parameter w in the study"),
-        ({"x": bo.real(0, 1e-9)}, "loss", "trial 0 of study .*: parameter x expected"),
+        ({"x": bo.real(0, 1e-9)}, "loss", "study .*, trial 0: parameter x expected"),
         ({"x": bo.real(0, 1)}, "cost", "expected a goal 'cost'"),
     ],
 )
@@ -130,3 +154,13 @@ def test_a_study_that_does_not_fit_is_refused(parameters, goal, told):
     old.run(lambda p: {"loss": p["x"]}, 2, callback=lambda _: None)
     with pytest.raises(UsageError, match=told):
         read_study(old, bo.Space(parameters), bo.Goal(goal, "minimize"))
+
+
+def test_trials_that_do_not_fit_are_left_out_where_that_is_asked_for():
+    old = bo.Study({"x": bo.real(0, 1)}, "minimize loss", method="sobol", seed=0)
+    for x in (0.1, 0.9, 0.2):
+        old.add({"x": x}, x)
+    known, note = read_study(old, bo.Space({"x": bo.real(0, 0.5)}), GOAL, skip_invalid=True)
+    assert [point["x"] for point, _ in known] == [0.1, 0.2]
+    assert note is not None
+    assert "left out 1 of 3 (trial 1: parameter x expected" in note

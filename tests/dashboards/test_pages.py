@@ -7,6 +7,7 @@ import re
 import shutil
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from apps.events import Event
 from apps.export import export
 from apps.store import Store
 from apps.summary import all_objects, compare, run_object
-from dashboards import data, links, listing, orders
+from dashboards import data, experiment_orders, links, listing, orders
 from dashboards.words import ago, duration, exact, number, plain
 from tests.dashboards import awkward
 from tests.dashboards.opening import Open, opener, words
@@ -342,6 +343,51 @@ def test_start_makes_one_run_per_seed_with_the_options_given(page: Open, store: 
     assert {row.spec.options["acquisition"] for row in made} == {"ucb"}
     assert all(set(row.spec.options) == {"acquisition"} for row in made)
     assert words(at).count("wald submit") == 3
+
+
+def test_start_offers_what_suits_the_goals_of_a_problem(page: Open, store: Store):
+    one = page("start", **{"kind": "bo", "bo.problem": "branin", "bo.method": "gp-map"})
+    assert one.selectbox(key="gp-map.acquisition").options == ["logei", "lognei", "ucb", "ts"]
+    assert "gp-trust-region" in one.selectbox(key="bo.method").options
+    query = {"kind": "bo", "bo.problem": "branincurrin", "bo.method": "gp-map"}
+    several = page("start", **query, **{"gp-map.acquisition": "ucb"})
+    assert not several.exception
+    assert several.selectbox(key="gp-map.acquisition").options == ["logei", "ehvi"]
+    assert several.selectbox(key="gp-map.acquisition").value == "logei"
+    assert "gp-trust-region" not in several.selectbox(key="bo.method").options
+    several.selectbox(key="gp-map.acquisition").set_value("ehvi").run()
+    assert "--problem branincurrin" in words(several)
+    assert "acquisition=ehvi" in words(several)
+    several.selectbox(key="bo.problem").set_value("branin").run()
+    assert not several.exception
+    assert several.selectbox(key="gp-map.acquisition").value == "logei"
+    assert not several.button(key="start").disabled
+
+
+@pytest.mark.parametrize(
+    ("problem", "method", "acquisition", "told"),
+    [
+        ("branincurrin", "gp-map", "ucb", "acquisition expected logei, ehvi for branincurrin"),
+        ("branin", "gp-map", "ehvi", "acquisition expected logei, lognei, ucb, ts for branin"),
+        ("branincurrin", "gp-trust-region", None, "expected a method for the goals of branincur"),
+        ("pressurevessel", "gp-trust-region", None, "expected a method for the goals of pressure"),
+    ],
+)
+def test_an_order_that_does_not_suit_the_goals_is_refused(
+    store: Store, problem: str, method: str, acquisition: str | None, told: str
+):
+    offered = orders.offer(store.published(), [])
+    fields: dict[str, Any] = {"kind": "bo", "problem": problem, "method": method, "budget": 3}
+    fields |= {"seed": 0, "seeds": 1, "device": "auto", "threads": 1}
+    if acquisition is not None:
+        fields["options"] = {"acquisition": acquisition}
+    with pytest.raises(orders.UsageError, match=told):
+        orders.read(fields, offered)
+    listed = {"kind": "bo", "name": "e", "problems": [problem], "methods": [method]}
+    listed |= {"seeds": 1, "first_seed": 0, "budgets": [3], "threads": 1, "workers": 1}
+    if acquisition is None:
+        with pytest.raises(orders.UsageError, match="expected methods for the goals of"):
+            experiment_orders.read(listed, offered)
 
 
 def test_dimensions_and_names_with_files(page: Open, store: Store):
