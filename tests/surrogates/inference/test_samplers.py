@@ -67,9 +67,10 @@ def test_hmc_that_has_not_converged_says_so() -> None:
     target = two_modes(distance=20.0)  # no chain crosses
     generator = seeded(0)
     state = hmc.init(target.density, target.starts(8, generator))
-    options = hmc.Options(draws=16, most_draws=64)
+    options = hmc.Options(draws=16, most_draws=64, jumps=0)
     draws, _ = hmc.run(target.density, state, options=options, generator=generator)
     assert draws.diagnostics["converged"] == 0.0
+    assert "jumped" not in draws.diagnostics
     assert draws.diagnostics["rhat_max"] > 1.1
     assert draws.diagnostics["draws"] == 64
 

@@ -1,0 +1,119 @@
+"""Jumps of chains by proposals fitted to draws: what they propose, and that they change no density."""
+
+import dataclasses
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Generator
+
+from surrogates.inference import diagnostics, hmc, proposal
+from surrogates.inference.proposal import Proposal
+from tests.surrogates.inference.targets import gaussian, two_modes
+
+F64: dict[str, Any] = {"dtype": torch.float64, "device": "cpu"}
+
+
+def seeded(seed: int) -> Generator:
+    return Generator(device="cpu").manual_seed(seed)
+
+
+def mixture() -> Proposal:
+    """Two components in the plane."""
+    factors = torch.tensor([[[1.0, 0.0], [0.5, 2.0]], [[0.3, 0.0], [-0.2, 0.6]]], **F64)
+    means = torch.tensor([[0.0, 1.0], [4.0, -1.0]], **F64)
+    return Proposal(torch.tensor([0.75, 0.25], **F64).log(), means, factors)
+
+
+def test_the_density_of_a_proposal_integrates_to_one() -> None:
+    line = torch.linspace(-60.0, 60.0, 1201, **F64)
+    grid = torch.cartesian_prod(line, line)
+    assert float(mixture().log_density(grid).exp().sum()) * 0.1**2 == pytest.approx(1.0, abs=2e-3)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_what_is_proposed_has_the_density_of_the_proposal(seed: int) -> None:
+    """The mean of g / q over draws of q is the integral of g, here of normal densities."""
+    told = mixture()
+    x = told.sample(200_000, seeded(seed))
+    for centre in told.means:
+        square = (x - centre).square().sum(dim=1) / 0.25
+        ratio = torch.exp(-0.5 * square - told.log_density(x)) / (2.0 * math.pi * 0.25)
+        error = float(ratio.std()) / math.sqrt(len(x))
+        assert error < 0.01
+        assert abs(float(ratio.mean()) - 1.0) < 4.0 * error
+
+
+def test_a_fit_finds_modes_their_shares_and_their_spread() -> None:
+    generator = seeded(3)
+    x = torch.randn((4000, 3), generator=generator, **F64)
+    x[1000:, 0] = 12.0 + 0.5 * x[1000:, 0]
+    told = proposal.fit(x, generator)
+    assert told is not None
+    far = told.means[:, 0] > 6.0
+    assert float(told.log_weights.exp()[far].sum()) == pytest.approx(0.75, abs=0.01)
+    drawn = told.sample(50_000, generator)
+    right = drawn[:, 0] > 6.0
+    assert float(right.double().mean()) == pytest.approx(0.75, abs=0.02)
+    # A t with 6 degrees of freedom has 1.5 times the variance; the prior widens narrow ones.
+    assert 0.5 < float(drawn[right, 0].std()) < 2.0
+
+
+def test_too_few_draws_or_none_that_differ_fit_no_proposal() -> None:
+    assert proposal.fit(torch.randn((23, 3), generator=seeded(0), **F64), seeded(1)) is None
+    assert proposal.fit(torch.ones((100, 3), **F64), seeded(1)) is None
+
+
+def test_of_two_proposals_each_has_its_share() -> None:
+    one, x = mixture(), torch.tensor([[0.3, -0.8], [5.0, 2.0]], **F64)
+    other = dataclasses.replace(one, means=one.means + 1.0)
+    both = one.beside(other, 0.1).log_density(x).exp()
+    parts = 0.9 * one.log_density(x).exp() + 0.1 * other.log_density(x).exp()
+    assert torch.allclose(both, parts, rtol=1e-12, atol=0.0)
+
+
+@pytest.mark.parametrize("count", [1, 5])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_jumps_leave_a_density_as_it_is(seed: int, count: int) -> None:
+    """Chains that begin with draws of the density have its moments after jumps by a bad proposal."""
+    target, generator = two_modes(), seeded(seed)
+    first = torch.randn((4096, 2), generator=generator, **F64)
+    second = torch.rand(4096, generator=generator, **F64) < 0.3
+    first[second] += torch.tensor([3.0, 0.5], **F64)
+    state = hmc.init(target.density, first)
+    for _ in range(6):
+        state, jumped = hmc.jump(target.density, state, mixture(), count, generator)
+        assert 0.05 < jumped < 0.95
+    error = (target.variance / 4096).sqrt()
+    assert bool(((state.x.mean(dim=0) - target.mean).abs() < 4.5 * error).all())
+    assert bool(((state.x.var(dim=0) / target.variance - 1.0).abs() < 0.15).all())
+    value, gradient = target.density.value_and_grad(state.x)
+    assert torch.equal(state.value, value)
+    assert torch.allclose(state.gradient, gradient, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_chains_that_no_trajectory_takes_between_two_modes_find_their_shares(seed: int) -> None:
+    target, generator = two_modes(distance=20.0, share=0.3), seeded(seed)
+    start = torch.randn((32, 2), generator=generator, **F64)
+    start[:16, 0] += 20.0  # half of them, not a third
+    state = hmc.init(target.density, start)
+    options = hmc.Options(ess=1000.0)
+    draws, _ = hmc.run(target.density, state, options=options, generator=generator)
+    assert draws.diagnostics["converged"] == 1.0
+    assert draws.diagnostics["jumped"] > 0.3
+    far = (draws.x[..., :1] > 10.0).double()
+    error = math.sqrt(0.3 * 0.7 / float(diagnostics.ess_mean(far)))
+    assert error < 0.03
+    assert abs(float(far.mean()) - 0.3) < 4.0 * error
+
+
+def test_a_proposal_that_takes_no_chain_anywhere_is_dropped() -> None:
+    target, generator = gaussian(2), seeded(0)
+    far = dataclasses.replace(mixture(), means=torch.full((2, 2), 1e4, **F64))
+    state = hmc.init(target.density, target.starts(8, generator), None, far)
+    after = hmc.warm_up(target.density, state, hmc.Options(warmup=5), generator)
+    assert after.proposal is None
+    kept = dataclasses.replace(state, proposal=mixture())
+    assert hmc.warm_up(target.density, kept, hmc.Options(warmup=5), generator).proposal is not None
