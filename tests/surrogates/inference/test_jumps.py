@@ -1,4 +1,4 @@
-"""Jumps of chains by proposals fitted to draws: what they propose, and that they change no density."""
+"""Jumps of chains by proposals fitted to draws: what is proposed, and that no density changes."""
 
 import dataclasses
 import math
@@ -76,7 +76,7 @@ def test_of_two_proposals_each_has_its_share() -> None:
 @pytest.mark.parametrize("count", [1, 5])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_jumps_leave_a_density_as_it_is(seed: int, count: int) -> None:
-    """Chains that begin with draws of the density have its moments after jumps by a bad proposal."""
+    """Chains that begin with draws of the density have its moments after a bad proposal's jumps."""
     target, generator = two_modes(), seeded(seed)
     first = torch.randn((4096, 2), generator=generator, **F64)
     second = torch.rand(4096, generator=generator, **F64) < 0.3
