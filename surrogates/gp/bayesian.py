@@ -154,9 +154,10 @@ class Problem:
         told = self.carried(warm_start).get("chains")
         if told and len(told["factor"]) == self.exact.dim and len(told["x"]) == count:
             return hmc.State.from_json(told, self.density, like), True
-        starts = self.searches(count=_SEARCHES if self.exact.kernel else _MANY_SEARCHES)
+        starts = self.searches(count=_MANY_SEARCHES if self.density.fused else _SEARCHES)
         found = laplace.modes(self.density, starts, laplace.Options(), near=_NEAR)
-        log_mass = torch.tensor([each.log_normaliser for each in found]).to(like)
+        told_mass = [each.log_normaliser for each in found]
+        log_mass = torch.tensor(told_mass, dtype=like.dtype, device=like.device)
         wide = Proposal(
             torch.log_softmax(torch.log(torch.softmax(log_mass, dim=0) + _FLOOR), dim=0),
             torch.stack([each.mode for each in found]),
