@@ -5,7 +5,7 @@ outcomes (five in a row for each) are timed whole: fit, acquisition function and
 maximum, from the state that the ask before left. At the same outcomes the peer takes its step:
 `SingleTaskGP` as shipped, `fit_gpytorch_mll`, `LogExpectedImprovement` by `optimize_acqf` with 8
 restarts and 512 raw samples. CPU seconds of one thread; compiled code is loaded before, on both
-sides.
+sides. Beside it the first ask of a study that is given the same outcomes: a cold start.
 
 How near the carried posterior is to the truth: its predictive means and standard deviations at 512
 points against those of a long run of `hmc` (R-hat told), at 20, 35, 50 and 60 outcomes; in standard
@@ -60,6 +60,10 @@ def run(*, quick: bool) -> Report:
         for method in METHODS:
             ours, peer = (_middle(samples, what, method, n) for what in ("ours", "peer"))
             claims.append(Claim(f"{method} n={n}", ours, peer, peer, "CPU s"))
+    for n in sizes:
+        for method in METHODS:
+            ours, peer = (_middle(samples, what, method, n) for what in ("cold", "peer"))
+            claims.append(Claim(f"{method} n={n}, cold start", ours, peer, None, "CPU s"))
     for n in () if quick else QUALITY:
         for method in METHODS:
             for what, bound in (("mean off", 0.1), ("sd off", 0.05)):
@@ -97,11 +101,23 @@ def _course(
         if n in timed:
             samples.append({"what": "ours", "value": seconds, **about})
             samples.append({"what": "peer", "value": _peer(*_known(study)), **about})
+        if n in sizes:
+            samples.append({"what": "cold", "value": _cold(study, method, seed), **about})
         if n in quality:
             samples += _quality(study, {**about, "n": n})
         point = torch.tensor([float(v) for v in trial.parameters.values()], dtype=torch.float64)
         study.tell(trial, float(FUNCTION(point)))
     return samples
+
+
+def _cold(study: Any, method: str, seed: int) -> float:
+    other = bo.Study(SPACE, "maximize value", method=method, seed=seed)
+    for trial in study.trials:
+        if trial.state == "complete":
+            other.add(trial.parameters, trial.values["value"])
+    began = time.process_time()
+    other.ask()
+    return time.process_time() - began
 
 
 def _known(study: Any) -> tuple[Tensor, Tensor]:
