@@ -148,8 +148,8 @@ def warm_up(density: Density, state: State, options: Options, generator: Generat
         seen.append(state.x)
         jumped += [] if math.isnan(moved.jumped) else [moved.jumped]
         if options.warmup >= SHORT and count in (options.warmup // 2, options.warmup):
-            state = _proposing(state, torch.cat(seen[len(seen) // 2 :]), first, generator)
-            seen = []
+            late = seen[len(seen) // 3 :]
+            state, seen = _proposing(state, torch.cat(late), first, generator), []
     if jumped and sum(jumped) / len(jumped) < _USELESS:
         state = dataclasses.replace(state, proposal=None)
     return adaptation.best(state)
