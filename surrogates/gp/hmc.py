@@ -5,8 +5,8 @@ The engine is `surrogates/inference/hmc.py`; density and priors are `hyperposter
 `hyperpriors`, the model of the draws is `mixture`.
 
 Departs from the paper: jittered trajectories of many chains in coordinates whitened by the Laplace
-approximation, instead of NUTS with a unit metric; chains, metric and step size are carried from one
-fit to the next; it goes on until the diagnostics hold, or says that they do not.
+approximation, instead of NUTS with a unit metric; chains, metric, step size and proposal are carried
+from one fit to the next; it goes on until the diagnostics hold, or says that they do not.
 """
 
 import dataclasses
@@ -33,7 +33,10 @@ class Options(bayesian.Options, hmc.Options):
         default=48, help="per chain, before the first look at the diagnostics", low=4, high=10**6
     )
     trajectory: float = option(
-        default=2.0, help="mean length, in standard deviations", low=1e-3, high=1e3
+        default=1.5, help="mean length, in standard deviations", low=1e-3, high=1e3
+    )
+    jumps: int = option(
+        default=2, help="points proposed to a chain before a trajectory", low=0, high=1000
     )
     rhat: float = option(default=1.04, help="goes on until the greatest is below", low=1.0)
     ess: float = option(default=100.0, help="and the smallest effective size above", low=0.0)
@@ -54,7 +57,7 @@ def fit(
 ) -> MixtureGP:
     """Draw the hyperparameters (see `surrogates.contract.Fit`); diagnostics are the engine's.
 
-    `state` holds where the chains are, their metric and their step size.
+    `state` holds where the chains are, their metric, step size and proposal.
     """
     problem = Problem(train_X, train_Y, train_Yvar, inputs, options, generator)
     state, warm = problem.chains(options.chains, warm_start)
