@@ -5,8 +5,9 @@ The engine is `surrogates/inference/hmc.py`; density and priors are `hyperposter
 `hyperpriors`, the model of the draws is `mixture`.
 
 Departs from the paper: jittered trajectories of many chains in coordinates whitened by the Laplace
-approximation, instead of NUTS with a unit metric; chains, metric, step size and proposal are carried
-from one fit to the next; it goes on until the diagnostics hold, or says that they do not.
+approximation, and jumps between them, instead of NUTS with a unit metric; chains, metric, step size
+and proposal are carried from one fit to the next; it goes on until the diagnostics hold, or says
+that they do not.
 """
 
 import dataclasses
