@@ -108,12 +108,7 @@ def suggest(
         CapabilityError: a choice among more values than Ax takes.
     """
     with _quiet():
-        client = Client(random_seed=seed)
-        client.configure_experiment(
-            [_config(f"p{i}", name, p) for i, (name, p) in enumerate(space.free.items())],
-            parameter_constraints=_inequalities(space),
-        )
-        client.configure_optimization(_OUTCOME)
+        client = experiment(space, seed)
         strategy = choose_generation_strategy(
             GenerationStrategyDispatchStruct(
                 method="fast" if model is None else "custom",
@@ -126,7 +121,7 @@ def suggest(
         for node in strategy.nodes_by_name.values():
             node.should_deduplicate = deduplicate
         client.set_generation_strategy(strategy)
-        _replay(client, space, goal, trials, pending)
+        replay(client, space, goal, trials, pending)
         found = client.get_next_trials(n)
         last = client._experiment.trials[max(found)].generator_runs[0]
     points = [
@@ -166,7 +161,22 @@ def _inequalities(space: Space) -> list[str]:
     return found
 
 
-def _replay(
+def experiment(space: Space, seed: int) -> Client:
+    """A client whose experiment has the space, and no trial.
+
+    Raises:
+        CapabilityError: a choice among more values than Ax takes.
+    """
+    client = Client(random_seed=seed)
+    client.configure_experiment(
+        [_config(f"p{i}", name, p) for i, (name, p) in enumerate(space.free.items())],
+        parameter_constraints=_inequalities(space),
+    )
+    client.configure_optimization(_OUTCOME)
+    return client
+
+
+def replay(
     client: Client, space: Space, goal: Goal, trials: Sequence[Trial], pending: Sequence[Parameters]
 ) -> None:
     """Fill the experiment at once (`attach_trial` and `complete_trial` take 100 times as long)."""
