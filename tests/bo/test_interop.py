@@ -118,7 +118,6 @@ def test_what_optuna_can_say_and_we_cannot_is_refused(tmp_path):
         bo.from_optuna(url, "mixed", store=store)
 
 
-@pytest.mark.filterwarnings("ignore")  # those of Ax's own calls, which are the user's from here on
 def test_a_conditional_study_of_optuna_needs_its_space_and_then_goes_on():
     theirs = optuna.create_study()
     for model, name, value in (("svm", "c", 0.5), ("forest", "depth", 3), ("svm", "c", 2.0)):
@@ -150,6 +149,7 @@ def test_a_conditional_study_of_optuna_needs_its_space_and_then_goes_on():
     assert [t.parameters for t in again.trials] == [t.parameters for t in ours.trials]
 
 
+@pytest.mark.filterwarnings("ignore")  # those of Ax's own calls, which are the user's from here on
 def test_an_ax_client_holds_the_study_and_goes_on():
     study = mixed_study()
     client = study.to_ax()

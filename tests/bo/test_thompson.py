@@ -83,5 +83,5 @@ def test_it_is_refused_where_no_function_can_be_drawn():
     space = {"x": bo.real(0, 1)}
     with pytest.raises(UsageError, match="ts expected surrogate gp-map, .*, got saas"):
         bo.Study(space, "minimize y", method="saas", options={"acquisition": "ts"}).ask()
-    with pytest.raises(UsageError, match="expected ehvi"):
+    with pytest.raises(UsageError, match="expected logei, ehvi for minimize y, minimize z, got ts"):
         bo.Study(space, "minimize y, minimize z", options={"acquisition": "ts"}).ask()
