@@ -37,7 +37,7 @@ from surrogates.inference.contract import Counted, Density, Draws, uniforms
 from surrogates.inference.proposal import Proposal
 from surrogates.options import option, options
 
-__all__ = ["Moved", "Options", "State", "init", "run", "step", "warm_up"]
+__all__ = ["Moved", "Options", "State", "init", "jump", "run", "step", "warm_up"]
 
 _SHORTEST, _LONGEST = 0.4, 1.6  # share of the mean trajectory
 _AGAIN = 15  # trajectories that find the step size for a metric that was learned from draws
