@@ -17,7 +17,8 @@ intervals are right. Above 4 (errors twice as large as told) is amber; the large
 since one surprise, such as a cliff, is no habit. It never makes red alone.
 
 The limits for samplers are the usual ones (R-hat 1.05, effective sample size 100, no divergences),
-and so is that of weighted draws and approximations (Pareto k-hat 0.7).
+and so is that of weighted draws and approximations (Pareto k-hat 0.7). A standard deviation whose
+Monte Carlo error is a fifth of it tells of tails that were hardly seen.
 """
 
 import math
@@ -34,7 +35,7 @@ _Z95 = 1.959964
 _LARGE_Z2, _SMALL_Z2 = 4.0, 0.1
 _MUCH_NOISE, _ALL_NOISE = 0.5, 0.9
 _RHAT, _BAD_RHAT, _ESS, _BAD_ESS = 1.05, 1.2, 100, 20
-_KHAT = 0.7
+_KHAT, _SD_ERROR = 0.7, 0.2
 _ORDER: tuple[Light, ...] = ("green", "amber", "red")
 
 
@@ -46,7 +47,7 @@ def health(
     Args:
         diagnostics: of the latest fit, by name. Known ones: `iterations` and `iteration_limit`,
             `noise_var` (standardised: a share of the variance of the outcomes), `rhat_max`,
-            `ess_min`, `divergences`, `khat`.
+            `ess_min`, `mcse_sd_max`, `divergences`, `khat`.
         predictions: (mean, std with noise, outcome) in the order of the trials, those of failed
             trials and of the initial design left out.
 
@@ -109,6 +110,12 @@ def _of_sampler(told: Mapping[str, float]) -> list[Remark]:
         words = f"The draws are worth only {ess:.0f} independent ones (at least {_ESS} is good):"
         light = "amber" if ess >= _BAD_ESS else "red"
         remarks.append((light, f"{words} means and intervals are rough."))
+    error = told.get("mcse_sd_max", 0.0)
+    if not error <= _SD_ERROR:
+        words = (
+            f"A standard deviation is known to {error:.0%} only (at most {_SD_ERROR:.0%} is good):"
+        )
+        remarks.append(("amber", f"{words} tails may be too short."))
     khat = told.get("khat", 0.0)
     if not khat <= _KHAT:
         words = f"The approximation misses the plausible ones (k-hat {khat:.2g}, at most {_KHAT} is"

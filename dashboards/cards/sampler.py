@@ -15,6 +15,7 @@ from dashboards.words import number
 KNOWN = {
     "rhat_max": ("R-hat, the largest", "at most 1.05"),
     "ess_min": ("independent draws they are worth, at least", "at least 100"),
+    "mcse_sd_max": ("error of a standard deviation, as a share of it, the largest", "at most 0.2"),
     "divergences": ("divergences", "none"),
     "ebfmi_min": ("E-BFMI, the smallest of a chain", "at least 0.3"),
     "khat": ("k-hat", "at most 0.7"),

@@ -41,6 +41,9 @@ class Options(bayesian.Options, hmc.Options):
     )
     rhat: float = option(default=1.04, help="goes on until the greatest is below", low=1.0)
     ess: float = option(default=100.0, help="and the smallest effective size above", low=0.0)
+    sd_error: float = option(
+        default=0.15, help="and the relative error of every standard deviation below", low=0.0
+    )
     rewarm: int = option(
         default=5, help="trajectories of the warm-up from an earlier fit", low=0, high=100_000
     )

@@ -28,6 +28,9 @@ class Options(bayesian.Options, nuts.Options):
     """The model, and how its hyperparameters are drawn."""
 
     chains: int = option(default=16, help="chains, all in one call", low=2, high=100_000)
+    sd_error: float = option(
+        default=0.15, help="and the relative error of every standard deviation below", low=0.0
+    )
     rewarm: int = option(
         default=10, help="trajectories of the warm-up from an earlier fit", low=0, high=100_000
     )

@@ -133,6 +133,8 @@ class Wanted(Protocol):
     def rhat(self) -> float: ...
     @property
     def ess(self) -> float: ...
+    @property
+    def sd_error(self) -> float: ...
 
 
 def init(
@@ -280,6 +282,7 @@ def collect(
     counted: Counted,
     options: Wanted,
     relearn: Callable[[State, Tensor], State] | None = None,
+    refine: Callable[[State, Tensor], State] | None = None,
 ) -> tuple[Draws, State]:
     """Draw until the diagnostics hold, or until there are `most_draws` (see `hmc.run`).
 
@@ -290,6 +293,7 @@ def collect(
         options: how much is wanted.
         relearn: makes a better state of one and its (chains, draws, dim) draws. Where these are far
             from convergence they were warm-up: they are dropped, and it goes on from that state.
+        refine: the same where the draws are kept and there are to be more.
     """
     kept: list[Tensor] = []
     values: list[Tensor] = []
@@ -307,13 +311,15 @@ def collect(
             diverged += int(moved.diverged.sum())
             jumped += [] if math.isnan(moved.jumped) else [moved.jumped]
         x, value = torch.stack(kept, dim=1), torch.stack(values, dim=1)
-        told = judge(x, value, rhat=options.rhat, ess=options.ess)
+        told = judge(x, value, options)
         if told["converged"] or wanted == options.most_draws:
             break
         if relearn is not None and not told["rhat_max"] <= _LOST:
             state = relearn(state, x)
             kept, values, energies, jumped = [], [], [], []
             accepted, diverged = 0.0, 0
+        elif refine is not None:
+            state = refine(state, x)
         wanted = min(2 * wanted, options.most_draws)
     told |= {
         "ebfmi_min": float(diagnostics.ebfmi(torch.stack(energies, dim=1)).min()),
@@ -328,17 +334,26 @@ def collect(
     return Draws(x, value, None, told), state
 
 
-def judge(x: Tensor, value: Tensor, *, rhat: float, ess: float) -> dict[str, float]:
-    """`rhat_max`, `ess_min` and whether they are good enough, of chains and their log densities."""
+def judge(x: Tensor, value: Tensor, wanted: Wanted) -> dict[str, float]:
+    """`rhat_max`, `ess_min`, `mcse_sd_max` and whether all are good enough.
+
+    Args:
+        x: (chains, draws, dim) draws.
+        value: (chains, draws) log densities, which are judged as well.
+        wanted: how good that is.
+    """
     quantities = torch.cat([x, value.unsqueeze(-1)], dim=-1)
     worst = float(diagnostics.rhat(quantities).max())
     least = float(
         torch.minimum(diagnostics.ess_bulk(quantities), diagnostics.ess_tail(quantities)).min()
     )
+    error = float(diagnostics.mcse_sd(quantities).max())
+    good = worst <= wanted.rhat and least >= wanted.ess and error <= wanted.sd_error  # NaN is not
     return {
         "rhat_max": worst,
         "ess_min": least,
-        "converged": float(worst <= rhat and least >= ess),  # NaN is neither
+        "mcse_sd_max": error,
+        "converged": float(good),
     }
 
 

@@ -92,6 +92,24 @@ def ess_mean(draws: Tensor) -> Tensor:
     return _defined(_ess(halves), halves)
 
 
+def mcse_sd(draws: Tensor) -> Tensor:
+    """Monte Carlo standard error of the standard deviation, as a share of it.
+
+    Of the variance by the effective size of the squared offsets from the mean; half as much, as a
+    share, for its root (the delta method). Heavy tails need many draws: where the kurtosis is 3
+    some 200 effective ones for 0.05, where it is 13 some 1,200.
+
+    Args:
+        draws: (chains, draws, ...), at least 4 draws a chain.
+
+    Returns:
+        (...); NaN as in `rhat`.
+    """
+    squares = (draws - draws.mean(dim=(0, 1))).square()
+    spread = squares.flatten(0, 1).std(dim=0) / squares.mean(dim=(0, 1))
+    return 0.5 * spread / ess_mean(squares).sqrt()
+
+
 def ebfmi(energies: Tensor) -> Tensor:
     """Energy Bayesian fraction of missing information of every chain; below 0.3 is a warning.
 

@@ -10,8 +10,11 @@ Between trajectories chains jump. Samsonov et al. (2022), "Local-Global MCMC Ker
 Both Worlds", algorithm 2 with a trajectory as the local kernel; the jump is iterated sampling
 importance resampling: of some points that are proposed and the chain's own, one is taken with a
 probability proportional to its density over that of the proposal. The proposal is a mixture fitted
-to positions of the warm-up (`proposal`), and is not changed while draws are kept. Where it is no
-good (dimensions are many, positions few) chains stay where they are, and it is dropped.
+to positions of the warm-up (`proposal`), and anew only where a look at the diagnostics asks for
+more draws. Where it is no good (dimensions are many, positions few) chains stay where they are, and
+it is dropped. So that it knows more than what is near the start, the warm-up begins with chains at
+a higher temperature, on the density to a power below 1 (Marinari & Parisi 1992, "Simulated
+Tempering"); what they see is a part of every proposal.
 """
 
 import dataclasses
@@ -27,22 +30,25 @@ from surrogates.inference.chains import (
     Adaptation,
     Moved,
     State,
+    StepSize,
     collect,
     init,
     jitter,
     pooled_factor,
     travel,
 )
-from surrogates.inference.contract import Counted, Density, Draws, uniforms
+from surrogates.inference.contract import Counted, Density, Draws, leapfrog, uniforms
 from surrogates.inference.proposal import Proposal
 from surrogates.options import option, options
 
-__all__ = ["Moved", "Options", "State", "init", "jump", "run", "step", "warm_up"]
+__all__ = ["Moved", "Options", "State", "init", "jump", "look_around", "run", "step", "warm_up"]
 
 _SHORTEST, _LONGEST = 0.4, 1.6  # share of the mean trajectory
 _AGAIN = 15  # trajectories that find the step size for a metric that was learned from draws
 _USELESS = 0.02  # share of the chains that jump, below which they do not try any more
-_FIRST = 0.1  # share of the first proposal in those that are fitted
+_HOT = 20  # trajectories at the higher temperature
+_FIRST = 0.2  # share of the first proposal, and of the hot chains', in those that are fitted
+_ENOUGH = 2048  # positions for a fit
 _CAREFUL, _SLOWER = 8, 0.25  # one trajectory in so many, and its steps beside the others'
 
 
@@ -66,8 +72,17 @@ class Options:
     jumps: int = option(
         default=4, help="points proposed to a chain before a trajectory", low=0, high=1000
     )
+    heat: float = option(
+        default=4.0,
+        help="temperature at which chains look around before they warm up; 1: they do not",
+        low=1.0,
+        high=1e3,
+    )
     rhat: float = option(default=1.02, help="goes on until the greatest is below", low=1.0)
     ess: float = option(default=200.0, help="and the smallest effective size above", low=0.0)
+    sd_error: float = option(
+        default=0.05, help="and the relative error of every standard deviation below", low=0.0
+    )
 
 
 def step(
@@ -148,17 +163,68 @@ def warm_up(density: Density, state: State, options: Options, generator: Generat
         seen.append(state.x)
         jumped += [] if math.isnan(moved.jumped) else [moved.jumped]
         if options.warmup >= SHORT and count in (options.warmup // 2, options.warmup):
-            late = seen[len(seen) // 3 :]
-            state, seen = _proposing(state, torch.cat(late), first, generator), []
+            state = _proposing(state, torch.cat(seen[len(seen) // 3 :]), first, generator)
     if jumped and sum(jumped) / len(jumped) < _USELESS:
         state = dataclasses.replace(state, proposal=None)
     return adaptation.best(state)
 
 
+class Heated:
+    """A density to the power of 1 over a temperature."""
+
+    def __init__(self, density: Density, heat: float) -> None:
+        self.density = density
+        self.heat = heat
+
+    def value_and_grad(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Density`."""
+        value, gradient = self.density.value_and_grad(x)
+        return value / self.heat, gradient / self.heat
+
+    def leapfrog(
+        self, x: Tensor, momentum: Tensor, gradient: Tensor, factor: Tensor, size: float, steps: int
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Of the density itself, with a larger momentum for a shorter time."""
+        more = math.sqrt(self.heat)
+        x, momentum, value, gradient = leapfrog(
+            self.density, x, more * momentum, self.heat * gradient, factor, size / more, steps
+        )
+        return x, momentum / more, value / self.heat, gradient / self.heat
+
+
+def look_around(density: Density, state: State, options: Options, generator: Generator) -> State:
+    """Trajectories of hot chains; where they have been is half of the first proposal.
+
+    Args:
+        density: that of the state, which stays as it is but for positions and proposal.
+        state: where the chains are.
+        options: see `Options`.
+        generator: see `step`.
+    """
+    heat, first = options.heat, state.proposal
+    heated = Heated(density, heat)
+    hot = init(heated, state.x, math.sqrt(heat) * state.factor, first)
+    sizes = StepSize(hot.step_size, options.target_accept)
+    seen: list[Tensor] = []
+    for _ in range(_HOT):
+        careful = _careful(hot)
+        hot, moved = step(heated, hot, options, generator)
+        if not careful:
+            hot = dataclasses.replace(hot, step_size=sizes.update(moved.accept))
+        seen.append(hot.x)
+    found = proposals.fit(torch.cat(seen[_HOT // 3 :]), generator)
+    if found is not None and first is not None:
+        found = first.beside(found, 0.5)
+    value, gradient = heat * hot.value, heat * hot.gradient
+    return dataclasses.replace(
+        state, x=hot.x, value=value, gradient=gradient, proposal=found or first
+    )
+
+
 def _proposing(state: State, x: Tensor, first: Proposal | None, generator: Generator) -> State:
     """With a proposal that is fitted to (n, dim) positions, and some of the first one.
 
-    That knows modes, if any does; the positions may have missed some.
+    That knows modes and tails, if any does; the positions may have missed some.
     """
     fitted = proposals.fit(x, generator)
     if fitted is not None and first is not None:
@@ -185,11 +251,15 @@ def run(
 
     Returns:
         The draws and where the chains ended. Diagnostics: `rhat_max` (rank-normalised, split; of
-        the log density too), `ess_min` (the smallest of bulk and tail), `ebfmi_min`, `divergences`,
+        the log density too), `ess_min` (the smallest of bulk and tail), `mcse_sd_max` (as a share
+        of the standard deviation), `ebfmi_min`, `divergences`,
         `accept` (mean), `jumped` (mean share of the chains), `step_size`, `gradients` (per chain,
         warm-up included), `draws` (per chain), `converged`.
     """
-    counted, first = Counted(density), state.proposal
+    counted = Counted(density)
+    if not state.count and options.warmup >= SHORT and options.jumps and options.heat > 1.0:
+        state = look_around(counted, state, options, generator)
+    first = state.proposal
     state = warm_up(counted, state, options, generator)
 
     def relearn(state: State, x: Tensor) -> State:
@@ -198,6 +268,12 @@ def run(
         state = _proposing(state, late, first, generator)
         return warm_up(counted, state, again, generator)
 
+    def refine(state: State, x: Tensor) -> State:
+        if state.proposal is None:
+            return state
+        late = x[:, x.shape[1] // 2 :].flatten(0, 1)
+        return _proposing(state, late[:: -(-len(late) // _ENOUGH)], first, generator)
+
     again = dataclasses.replace(options, warmup=min(options.warmup, _AGAIN))
     return collect(
         lambda state: step(counted, state, options, generator),
@@ -205,4 +281,5 @@ def run(
         counted,
         options,
         relearn if options.warmup else None,
+        refine if options.warmup else None,
     )

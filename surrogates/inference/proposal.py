@@ -4,8 +4,9 @@ Dempster, Laird & Rubin (1977), "Maximum Likelihood from Incomplete Data via the
 a mixture of normal distributions; Fraley & Raftery (2007), "Bayesian Regularization for Normal
 Mixture Estimation and Model-Based Clustering": covariances have a prior, so that none collapses.
 
-Departs from them: what is proposed has the tails of a t, so that a density with longer tails than
-normal ones is covered, too.
+Departs from them: what is proposed has the tails of a t, and the prior is wide, so that a density
+is covered where few of the draws are. A chain that jumps to where the proposal is much lower than
+the density stays there for long.
 """
 
 import dataclasses
@@ -18,16 +19,16 @@ from torch import Generator, Tensor
 
 from surrogates.inference.contract import normals, uniforms
 
-_FREEDOM = 6
+_FREEDOM = 3
 _MOST = 8  # components
 _EACH = 8  # draws per component and dimension
 _ROUNDS = 12
-_SPREAD = 0.3  # prior variance of a component, in units of that of all
+_SPREAD = 2.0  # prior variance of a component, in units of that of all: wide where draws are few
 
 
 @dataclasses.dataclass(frozen=True)
 class Proposal:
-    """Mixture of t distributions with 6 degrees of freedom.
+    """Mixture of t distributions with 3 degrees of freedom.
 
     Attributes:
         log_weights: (components,), whose exponentials sum to 1.

@@ -93,6 +93,8 @@ def test_equal_outcomes_are_nothing_to_learn_from():
         ({"rhat_max": math.nan}, "red", "disagree"),
         ({"ess_min": 60.0}, "amber", "only 60 independent"),
         ({"ess_min": 5.0}, "red", "only 5 independent"),
+        ({"ess_min": 500.0, "mcse_sd_max": 0.1}, "green", "expected"),
+        ({"ess_min": 500.0, "mcse_sd_max": 0.31}, "amber", "known to 31% only"),
         ({"divergences": 3.0}, "amber", "3 times"),
         ({"khat": 0.6}, "green", "expected"),
         ({"khat": 0.9}, "amber", "k-hat 0.9"),

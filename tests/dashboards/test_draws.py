@@ -169,4 +169,5 @@ def test_pages_and_models_mean_the_same_levels_and_limits() -> None:
     assert calibration.LEVELS == mixtures.LEVELS
     assert sampler.KNOWN["rhat_max"][1] == f"at most {health._RHAT}"
     assert sampler.KNOWN["ess_min"][1] == f"at least {health._ESS}"
+    assert sampler.KNOWN["mcse_sd_max"][1] == f"at most {health._SD_ERROR}"
     assert sampler.KNOWN["khat"][1] == f"at most {health._KHAT}"

@@ -19,7 +19,7 @@ from scipy.stats import chisquare
 from torch import Generator, Tensor
 from torch.quasirandom import SobolEngine
 
-from surrogates.gp import hyperpriors
+from surrogates.gp import bayesian, hyperpriors
 from surrogates.gp.hyperposterior import LEAST_NOISE_VAR, MEAN_VAR, Data, Hyperposterior
 from surrogates.inference import (
     chees,
@@ -34,6 +34,7 @@ from surrogates.inference import (
 )
 from surrogates.inference.contract import Draws
 from surrogates.inference.resampling import systematic
+from surrogates.inputs import Inputs
 
 F64: dict[str, Any] = {"dtype": torch.float64, "device": "cpu"}
 DATA_SETS, N, D = 200, 15, 2
@@ -142,34 +143,33 @@ def test_how_narrow_approximations_are_without_weights(engine: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("prior", ["moderate", "saas"])
-@pytest.mark.parametrize("n", [20, 50])
+@pytest.mark.parametrize("prior", ["dimension-scaled", "moderate", "saas"])
+@pytest.mark.parametrize("n", [20, 50, 100])
 def test_moments_are_those_of_a_long_reference(n: int, prior: str) -> None:
-    """At default options but for the least effective size; where it says that it has converged."""
+    """At default options but for the error of a standard deviation, a third of what is allowed."""
     X = SobolEngine(6, scramble=True, seed=n).draw(n, dtype=torch.float64)
-    y = Hartmann(6)(X)
-    data = Data(X, (y - y.mean()) / y.std(), tuple(range(6)), matern=True)
-    density = Hyperposterior(data, hyperpriors.named(prior, 6, noise=True))
+    y = Hartmann(6)(X).unsqueeze(-1)
     generator = Generator(device="cpu").manual_seed(n)
+    options = bayesian.Options(prior=prior)
+    problem = bayesian.Problem(X, y, None, Inputs.reals(6), options, generator)
 
     def run(options: hmc.Options, chains: int) -> Draws:
-        first = density.prior.sample(4, generator, X).clamp(-5.0, 5.0)
-        around = laplace.init(density, first, laplace.Options())
-        noise = torch.randn((chains, data.dim), generator=generator, **F64)
-        start = around.mode + 1.5 * noise @ around.factor.T
-        state = hmc.init(density, start, around.factor)
-        return hmc.run(density, state, options=options, generator=generator)[0]
+        state, _ = problem.chains(chains, None)
+        return hmc.run(problem.density, state, options=options, generator=generator)[0]
 
-    long = run(hmc.Options(warmup=200, draws=1024, most_draws=4096, ess=10_000.0, rhat=1.01), 64)
-    assert long.diagnostics["ess_min"] > 10_000.0
-    short = run(hmc.Options(ess=400.0), 32)
+    long = run(
+        hmc.Options(
+            warmup=100, draws=1024, most_draws=8192, ess=10_000.0, rhat=1.01, sd_error=0.02
+        ),
+        64,
+    )
+    assert long.diagnostics["converged"] == 1.0
+    short = run(hmc.Options(sd_error=0.03, most_draws=8192), 32)
     assert short.diagnostics["converged"] == 1.0
-    assert short.diagnostics["rhat_max"] <= 1.02
     truth, told = long.x.flatten(0, 1), short.x.flatten(0, 1)
     sd = truth.std(dim=0)
     error = sd / diagnostics.ess_mean(short.x).sqrt()
     error = (error.square() + sd.square() / diagnostics.ess_mean(long.x)).sqrt()
     assert bool(((told.mean(dim=0) - truth.mean(dim=0)).abs() < 4.0 * error).all())
     ratio = told.std(dim=0) / sd
-    spread = 3.0 / diagnostics.ess_mean((short.x - truth.mean(dim=0)).square()).sqrt()
-    assert bool(((ratio - 1.0).abs() < torch.clamp(spread, min=0.1)).all()), ratio
+    assert bool(((ratio - 1.0).abs() < 0.1).all()), ratio

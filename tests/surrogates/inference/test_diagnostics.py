@@ -71,7 +71,12 @@ def test_rhat_sees_another_place_another_width_and_a_trend() -> None:
 def test_every_quantity_is_judged_by_itself() -> None:
     alone = [autoregressive(rho, chains=4, draws=300, seed=3) for rho in (0.0, 0.8)]
     both = torch.stack(alone, dim=-1)
-    for judge in (diagnostics.rhat, diagnostics.ess_bulk, diagnostics.ess_tail):
+    for judge in (
+        diagnostics.rhat,
+        diagnostics.ess_bulk,
+        diagnostics.ess_tail,
+        diagnostics.mcse_sd,
+    ):
         assert torch.allclose(judge(both), torch.stack([judge(each) for each in alone]))
     assert diagnostics.rhat(both.unsqueeze(-1)).shape == (2, 1)
 
@@ -83,6 +88,18 @@ def test_what_is_constant_or_not_finite_is_undefined() -> None:
     for bad in (torch.ones(4, 50, dtype=torch.float64), broken):
         assert math.isnan(float(diagnostics.rhat(bad)))
         assert math.isnan(float(diagnostics.ess_bulk(bad)))
+        assert math.isnan(float(diagnostics.mcse_sd(bad)))
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("power", [1.0, 1.5])
+def test_the_error_of_a_standard_deviation_is_its_spread_over_runs(seed: int, power: float) -> None:
+    """Of autoregressive chains as they are, and with heavy tails."""
+    runs = [autoregressive(0.5, chains=4, draws=500, seed=1000 * seed + k) for k in range(200)]
+    runs = [each.sign() * each.abs() ** power for each in runs]
+    found = torch.stack([each.std() for each in runs])
+    told = torch.stack([diagnostics.mcse_sd(each) for each in runs])
+    assert float(told.mean()) == pytest.approx(float(found.std() / found.mean()), rel=0.2)
 
 
 def test_nested_rhat_allows_short_chains() -> None:

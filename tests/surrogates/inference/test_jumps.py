@@ -9,6 +9,7 @@ import torch
 from torch import Generator
 
 from surrogates.inference import diagnostics, hmc, proposal
+from surrogates.inference.contract import Density, Differentiated, leapfrog_by_steps
 from surrogates.inference.proposal import Proposal
 from tests.surrogates.inference.targets import gaussian, two_modes
 
@@ -56,7 +57,7 @@ def test_a_fit_finds_modes_their_shares_and_their_spread() -> None:
     drawn = told.sample(50_000, generator)
     right = drawn[:, 0] > 6.0
     assert float(right.double().mean()) == pytest.approx(0.75, abs=0.02)
-    # A t with 6 degrees of freedom has 1.5 times the variance; the prior widens narrow ones.
+    # A t with 3 degrees of freedom has three times the variance; the prior widens narrow ones.
     assert 0.5 < float(drawn[right, 0].std()) < 2.0
 
 
@@ -107,6 +108,70 @@ def test_chains_that_no_trajectory_takes_between_two_modes_find_their_shares(see
     error = math.sqrt(0.3 * 0.7 / float(diagnostics.ess_mean(far)))
     assert error < 0.03
     assert abs(float(far.mean()) - 0.3) < 4.0 * error
+
+
+@pytest.mark.parametrize("heat", [2.0, 4.0])
+def test_hot_chains_move_by_the_density_to_a_power(heat: float) -> None:
+    """The steps that a density makes of its own are those of the hot one, called by its values."""
+    target, generator = gaussian(3), seeded(0)
+    hot = hmc.Heated(target.density, heat)
+    x = target.starts(5, generator)
+    momentum = torch.randn((5, 3), generator=generator, **F64)
+    value, gradient = hot.value_and_grad(x)
+    cold, slope = target.density.value_and_grad(x)
+    assert torch.allclose(heat * value, cold, rtol=1e-12, atol=0.0)
+    assert torch.allclose(heat * gradient, slope, rtol=1e-12, atol=1e-12)
+    factor = torch.linalg.cholesky(torch.eye(3, **F64) + 0.3)
+    told = hot.leapfrog(x, momentum, gradient, factor, 0.2, 7)
+    truth = leapfrog_by_steps(hot, x, momentum, gradient, factor, 0.2, 7)
+    for one, other in zip(told, truth, strict=True):
+        assert torch.allclose(one, other, rtol=1e-10, atol=1e-10)
+
+
+def with_a_rare_part(share: float = 0.03, distance: float = 7.0) -> Density:
+    """A normal density in four dimensions, and a wider one aside."""
+    centre = torch.tensor([distance, 0.0, 0.0, 0.0], **F64)
+
+    def log_density(x: torch.Tensor) -> torch.Tensor:
+        near = math.log(1.0 - share) - 0.5 * x.square().sum(dim=1)
+        aside = -0.5 * ((x - centre) / 1.5).square().sum(dim=1)
+        return torch.logaddexp(near, math.log(share) - 4.0 * math.log(1.5) + aside)
+
+    return Differentiated(log_density)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_chains_that_all_begin_elsewhere_find_a_rare_part(seed: int) -> None:
+    """With what hot chains saw."""
+    generator = seeded(seed)
+    state = hmc.init(with_a_rare_part(), torch.randn((16, 4), generator=generator, **F64))
+    draws, _ = hmc.run(
+        state=state, density=with_a_rare_part(), options=hmc.Options(), generator=generator
+    )
+    assert draws.diagnostics["converged"] == 1.0
+    assert draws.diagnostics["mcse_sd_max"] <= 0.05
+    far = (draws.x[..., :1] > 4.0).double()
+    error = math.sqrt(0.03 * 0.97 / float(diagnostics.ess_mean(far)))
+    assert error < 0.01
+    assert abs(float(far.mean()) - 0.03 * 0.977) < 4.0 * error
+
+
+def test_a_run_that_does_not_look_around_keeps_chains_where_they_began() -> None:
+    target, generator = gaussian(2), seeded(0)
+    state = hmc.init(target.density, target.starts(8, generator))
+    for options in (hmc.Options(heat=1.0), hmc.Options(jumps=0), hmc.Options(warmup=5)):
+        told = [
+            hmc.run(target.density, state, options=each, generator=seeded(1))[0].x
+            for each in (options, dataclasses.replace(options, heat=1.0))
+        ]
+        assert torch.equal(*told)
+    hot = hmc.look_around(target.density, state, hmc.Options(), generator)
+    assert hot.proposal is not None
+    assert hot.step_size == state.step_size
+    assert torch.equal(hot.factor, state.factor)
+    value, gradient = target.density.value_and_grad(hot.x)
+    assert torch.allclose(hot.value, value, rtol=1e-10, atol=1e-10)
+    assert torch.allclose(hot.gradient, gradient, rtol=1e-10, atol=1e-10)
 
 
 def test_a_proposal_that_takes_no_chain_anywhere_is_dropped() -> None:
