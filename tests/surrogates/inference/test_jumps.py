@@ -128,14 +128,14 @@ def test_hot_chains_move_by_the_density_to_a_power(heat: float) -> None:
         assert torch.allclose(one, other, rtol=1e-10, atol=1e-10)
 
 
-def with_a_rare_part(share: float = 0.03, distance: float = 7.0) -> Density:
-    """A normal density in four dimensions, and a wider one aside."""
-    centre = torch.tensor([distance, 0.0, 0.0, 0.0], **F64)
+def with_a_rare_part(share: float = 0.03, distance: float = 12.0) -> Density:
+    """A normal density in eight dimensions, and a wider one aside."""
+    centre = distance * torch.eye(8, **F64)[0]
 
     def log_density(x: torch.Tensor) -> torch.Tensor:
         near = math.log(1.0 - share) - 0.5 * x.square().sum(dim=1)
         aside = -0.5 * ((x - centre) / 1.5).square().sum(dim=1)
-        return torch.logaddexp(near, math.log(share) - 4.0 * math.log(1.5) + aside)
+        return torch.logaddexp(near, math.log(share) - 8.0 * math.log(1.5) + aside)
 
     return Differentiated(log_density)
 
@@ -144,16 +144,16 @@ def with_a_rare_part(share: float = 0.03, distance: float = 7.0) -> Density:
 def test_chains_that_all_begin_elsewhere_find_a_rare_part(seed: int) -> None:
     """With what hot chains saw."""
     generator = seeded(seed)
-    state = hmc.init(with_a_rare_part(), torch.randn((16, 4), generator=generator, **F64))
+    state = hmc.init(with_a_rare_part(), torch.randn((16, 8), generator=generator, **F64))
     draws, _ = hmc.run(
         state=state, density=with_a_rare_part(), options=hmc.Options(), generator=generator
     )
     assert draws.diagnostics["converged"] == 1.0
     assert draws.diagnostics["mcse_sd_max"] <= 0.05
-    far = (draws.x[..., :1] > 4.0).double()
+    far = (draws.x[..., :1] > 6.0).double()
     error = math.sqrt(0.03 * 0.97 / float(diagnostics.ess_mean(far)))
     assert error < 0.01
-    assert abs(float(far.mean()) - 0.03 * 0.977) < 4.0 * error
+    assert abs(float(far.mean()) - 0.03) < 4.0 * error
 
 
 def test_a_run_that_does_not_look_around_keeps_chains_where_they_began() -> None:
