@@ -52,6 +52,7 @@ FIRST_SEED = 20_000
 QUICK_SIZES = (20,)
 CHAINS = 32
 GOOD_RHAT = 1.05
+ROUGH = 0.2  # error of a standard deviation at which nuts and chees may end; they are slow
 UNIT = "ESS / CPU s"
 LONG = hmc.Options(warmup=100, draws=256, most_draws=16384, trajectory=4.0, rhat=1.01, ess=10_000.0)
 LONG_CHAINS = 64
@@ -128,7 +129,8 @@ def run(*, quick: bool, only: str | None = None) -> Report:
     ours = hmc.Options()
     settings = nuts_peers.SETTINGS | {
         "hmc": f"{CHAINS} chains, {ours.warmup} + {ours.draws} to {ours.most_draws} trajectories "
-        f"of length {ours.trajectory}, until R-hat {ours.rhat} and ESS {ours.ess}",
+        f"of length {ours.trajectory}, until R-hat {ours.rhat}, ESS {ours.ess} and an error of "
+        f"every sd of {ours.sd_error}; nuts and chees: {ROUGH}",
         "seeds": QUICK_SEEDS if quick else ", ".join(f"n={n}: {s}" for n, s in SEEDS.items()),
     }
     return Report("gp-hyperposterior", Peer("NUTS", version, settings), claims, samples)
@@ -222,7 +224,7 @@ def _nuts(setting: Setting, seed: int) -> Run:
     began = time.process_time()
     problem = setting.problem(seed)
     state, _ = problem.chains(CHAINS, None)
-    options = nuts.Options()
+    options = nuts.Options(sd_error=ROUGH)
     draws, _ = nuts.run(problem.density, state, options=options, generator=problem.generator)
     return _told(draws, began)
 
@@ -232,7 +234,7 @@ def _chees(setting: Setting, seed: int) -> Run:
     problem = setting.problem(seed)
     around, _ = problem.chains(CHAINS, None)
     state = chees.init(problem.density, around.x, around.factor)
-    options = chees.Options()
+    options = chees.Options(sd_error=ROUGH)
     draws, _ = chees.run(problem.density, state, options=options, generator=problem.generator)
     return _told(draws, began)
 
