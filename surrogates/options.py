@@ -165,6 +165,6 @@ def _parse(value: Any, wanted: str) -> Any:
         if not math.isfinite(number):
             raise ValueError(value)
         return number
-    if not isinstance(value, str):
+    if not isinstance(value, str | int | float):
         raise TypeError(value)
-    return value
+    return str(value)  # a file has a number where the option is a number or a name
