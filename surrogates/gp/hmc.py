@@ -33,9 +33,6 @@ class Options(bayesian.Options, hmc.Options):
     draws: int = option(
         default=48, help="per chain, before the first look at the diagnostics", low=4, high=10**6
     )
-    trajectory: float = option(
-        default=1.5, help="mean length, in standard deviations", low=1e-3, high=1e3
-    )
     jumps: int = option(
         default=2, help="points proposed to a chain before a trajectory", low=0, high=1000
     )

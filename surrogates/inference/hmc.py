@@ -46,7 +46,7 @@ __all__ = ["Moved", "Options", "State", "init", "jump", "look_around", "run", "s
 _SHORTEST, _LONGEST = 0.4, 1.6  # share of the mean trajectory
 _AGAIN = 15  # trajectories that find the step size for a metric that was learned from draws
 _USELESS = 0.02  # share of the chains that jump, below which they do not try any more
-_HOT = 20  # trajectories at the higher temperature
+_HOT, _FAR = 20, 2.0  # trajectories at the higher temperature, and their length beside others
 _FIRST = 0.2  # share of the first proposal, and of the hot chains', in those that are fitted
 _ENOUGH = 2048  # positions for a fit
 _CAREFUL, _SLOWER = 8, 0.25  # one trajectory in so many, and its steps beside the others'
@@ -64,7 +64,7 @@ class Options:
         default=1024, help="per chain; stops there, converged or not", low=4, high=10**7
     )
     trajectory: float = option(
-        default=3.0, help="mean length, in standard deviations", low=1e-3, high=1e3
+        default=1.5, help="mean length, in standard deviations", low=1e-3, high=1e3
     )
     target_accept: float = option(
         default=0.75, help="mean probability of acceptance", low=0.1, high=0.99
@@ -202,13 +202,14 @@ def look_around(density: Density, state: State, options: Options, generator: Gen
         generator: see `step`.
     """
     heat, first = options.heat, state.proposal
+    longer = dataclasses.replace(options, trajectory=_FAR * options.trajectory)
     heated = Heated(density, heat)
     hot = init(heated, state.x, math.sqrt(heat) * state.factor, first)
     sizes = StepSize(hot.step_size, options.target_accept)
     seen: list[Tensor] = []
     for _ in range(_HOT):
         careful = _careful(hot)
-        hot, moved = step(heated, hot, options, generator)
+        hot, moved = step(heated, hot, longer, generator)
         if not careful:
             hot = dataclasses.replace(hot, step_size=sizes.update(moved.accept))
         seen.append(hot.x)
@@ -252,9 +253,9 @@ def run(
     Returns:
         The draws and where the chains ended. Diagnostics: `rhat_max` (rank-normalised, split; of
         the log density too), `ess_min` (the smallest of bulk and tail), `mcse_sd_max` (as a share
-        of the standard deviation), `ebfmi_min`, `divergences`,
-        `accept` (mean), `jumped` (mean share of the chains), `step_size`, `gradients` (per chain,
-        warm-up included), `draws` (per chain), `converged`.
+        of the standard deviation), `ebfmi_min`, `divergences`, `accept` (mean), `jumped` (mean
+        share of the chains), `step_size`, `gradients` (per chain, warm-up included), `draws` (per
+        chain), `converged`.
     """
     counted = Counted(density)
     if not state.count and options.warmup >= SHORT and options.jumps and options.heat > 1.0:
