@@ -14,7 +14,7 @@ from surrogates.gp.mixture import MixtureGP
 from surrogates.inputs import Inputs
 
 SPACE = bo.Space({f"x{j}": bo.real(0.0, 1.0) for j in range(6)})
-SEEDS = range(4)
+SEEDS = range(12)
 
 
 def chosen(function: FusedMixtureLogEI, X: Tensor, seed: int) -> Tensor:
