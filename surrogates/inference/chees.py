@@ -64,7 +64,7 @@ class Options:
     rhat: float = option(default=1.02, help="goes on until the greatest is below", low=1.0)
     ess: float = option(default=200.0, help="and the smallest effective size above", low=0.0)
     sd_error: float = option(
-        default=0.05, help="and the relative error of every standard deviation below", low=0.0
+        default=0.1, help="and the relative error of every standard deviation below", low=0.0
     )
 
 

@@ -149,7 +149,7 @@ def test_chains_that_all_begin_elsewhere_find_a_rare_part(seed: int) -> None:
         state=state, density=with_a_rare_part(), options=hmc.Options(), generator=generator
     )
     assert draws.diagnostics["converged"] == 1.0
-    assert draws.diagnostics["mcse_sd_max"] <= 0.05
+    assert draws.diagnostics["mcse_sd_max"] <= 0.1
     far = (draws.x[..., :1] > 6.0).double()
     error = math.sqrt(0.03 * 0.97 / float(diagnostics.ess_mean(far)))
     assert error < 0.01
