@@ -1,9 +1,13 @@
 """The default: chooses a method by what is to be optimised. No paper.
 
-`note` says what was chosen and why, in one line that every run with `auto` shows. The choice looks
-at space and goals alone, so that it is the same at every ask of a study.
+`note` says what was chosen and why, in one line that every run with `auto` shows. It looks at space
+and goals alone, but for noise, which shows in the outcomes: where one goal is modelled as a whole,
+and noise is more than a hundredth of the variance of its outcomes (a tenth of their standard
+deviation), hyperparameters are drawn (`gp-smc`) instead of taken at their likeliest (`gp-map`).
+With noise that found more, without it neither (`docs/results/choices/NOISE.md`).
 """
 
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,17 +26,29 @@ MANY = 20
 """With more parameters than this a model of the whole space may know too little of it."""
 
 
+NOISY, QUIET = 0.01, 0.002
+"""Shares of the outcomes' variance: noise above the first counts, until it is below the second."""
+
+MOST = 200
+"""With more outcomes than this draws of the hyperparameters cost too much, and say too little."""
+
+
 class Auto:
-    """`gp-map` or `gp-global-local`, under the name that people get who name no method."""
+    """`gp-map`, `gp-smc` or `gp-global-local`: what people get who name no method."""
 
     def __init__(self, space: Space, goals: Goals, options: Options, seed: int) -> None:
         name, why = _choice(space, goals)
         self.note: str | None = f"auto chose {name}: {why}"
         self.strategy: Strategy
+        self.goals = goals
+        self.noisy: ModelBased | None = None
         if name == "gp-global-local":
             self.strategy = GlobalLocal(space, goals.only, options, seed)
         else:
             self.strategy = ModelBased("gp-map", space, goals, options, seed)
+        if name == "gp-map" and not (goals.several or goals.constraints or space.pool is not None):
+            self.noisy = ModelBased("gp-smc", space, goals, options, seed)
+            self.note += "; gp-smc while outcomes are noisy"
 
     def ask(
         self,
@@ -43,7 +59,9 @@ class Auto:
         generator: Generator,
     ) -> tuple[list[Parameters], Mapping[str, Any] | None]:
         """As the chosen method does (see `bo.contract.Strategy`)."""
-        return self.strategy.ask(trials, n, state=state, generator=generator)
+        turn, before = self._turn(trials, state)
+        points, kept = turn.ask(trials, n, state=before, generator=generator)
+        return points, kept if kept is None or turn is not self.noisy else {**kept, "noisy": True}
 
     def belief(
         self,
@@ -54,9 +72,33 @@ class Auto:
         generator: Generator,
     ) -> Belief | None:
         """That of the chosen method (see `bo.contract.Believer`)."""
-        if not isinstance(self.strategy, Believer):
+        turn, before = self._turn(trials, state)
+        if not isinstance(turn, Believer):
             return None
-        return self.strategy.belief(trials, n, state=state, generator=generator)
+        return turn.belief(trials, n, state=before, generator=generator)
+
+    def _turn(
+        self, trials: Sequence[Trial], state: Mapping[str, Any] | None
+    ) -> tuple[Strategy, Mapping[str, Any] | None]:
+        """The method whose turn it is, and the state for it: a model's own fit, or none."""
+        if self.noisy is None or state is None:
+            return self.strategy, state
+        complete = [trial for trial in trials if trial.state == "complete"]
+        was = bool(state.get("noisy"))
+        noise = self._noise(complete, state)
+        now = len(complete) <= MOST and noise >= (QUIET if was else NOISY)
+        if now != was:  # the fit of the other model says nothing to this one
+            state = {name: told for name, told in state.items() if name != "surrogates"}
+        return (self.noisy if now else self.strategy), state
+
+    def _noise(self, complete: Sequence[Trial], state: Mapping[str, Any]) -> float:
+        """Its share of the variance of the outcomes: as told with them, or as last fitted."""
+        name = self.goals.goals[0].name
+        sems = [trial.sems[name] for trial in complete if name in trial.sems]
+        if len(sems) == len(complete) > 1:
+            spread = statistics.pvariance(trial.values[name] for trial in complete)
+            return statistics.fmean(sem**2 for sem in sems) / spread if spread > 0.0 else 0.0
+        return float(state.get("diagnostics", {}).get("noise_var", 0.0))
 
 
 def _choice(space: Space, goals: Goals) -> tuple[str, str]:

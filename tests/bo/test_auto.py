@@ -1,0 +1,87 @@
+"""The default where outcomes are noisy: who is asked, and what each is told."""
+
+import dataclasses
+import random
+
+import pytest
+from torch import Generator
+
+import bo
+from bo.methods import make_strategy
+from bo.goals import Goals
+from bo.strategies.auto import MOST, Auto
+
+SPACE = bo.Space({"x": bo.real(0.0, 1.0), "y": bo.real(0.0, 1.0)})
+
+
+def outcome(parameters, seed: int, noise: float) -> float:
+    x, y = parameters["x"], parameters["y"]
+    return (x - 0.3) ** 2 + (y - 0.6) ** 2 + noise * random.Random(seed).gauss(0.0, 1.0)
+
+
+def study(noise: float, trials: int, seed: int = 0) -> bo.Study:
+    made = bo.Study(SPACE, "minimize loss", method="auto", seed=seed)
+    for number in range(trials):
+        (trial,) = made.ask()
+        made.tell(trial, outcome(trial.parameters, number, noise))
+    return made
+
+
+def auto() -> Auto:
+    made = make_strategy("auto", SPACE, Goals.parse("minimize loss"), {}, 0)
+    assert isinstance(made, Auto)
+    return made
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_noise_is_seen_and_hyperparameters_are_drawn(seed: int) -> None:
+    noisy = study(0.2, 25, seed).trials
+    assert noisy[-1].method_state["noisy"]
+    assert "rhat_max" in noisy[-1].method_state["diagnostics"] or "drift" in (
+        noisy[-1].method_state["diagnostics"]
+    )
+    quiet = study(0.0, 25, seed).trials
+    assert not any((trial.method_state or {}).get("noisy") for trial in quiet)
+
+
+def test_turns_by_what_is_fitted_and_by_what_is_told() -> None:
+    strategy, trials = auto(), study(0.0, 12).trials
+    state = {"diagnostics": {"noise_var": 0.0099}, "surrogates": {"loss": {}}, "scale": {"at": 9}}
+    assert strategy._turn(trials, state) == (strategy.strategy, state)
+    loud = {**state, "diagnostics": {"noise_var": 0.01}}
+    turn, before = strategy._turn(trials, loud)
+    assert turn is strategy.noisy
+    assert "surrogates" not in before
+    assert before["scale"] == {"at": 9}
+    kept = {**state, "diagnostics": {"noise_var": 0.002}, "noisy": True}
+    assert strategy._turn(trials, kept) == (strategy.noisy, kept)
+    calm = {**kept, "diagnostics": {"noise_var": 0.0019}}
+    turn, before = strategy._turn(trials, calm)
+    assert turn is strategy.strategy
+    assert "surrogates" not in before
+    many = [trials[0]] * (MOST + 1)
+    assert strategy._turn(many, loud)[0] is strategy.strategy
+    told = [dataclasses.replace(trial, sems={"loss": 1.0}) for trial in trials]
+    assert strategy._turn(told, state)[0] is strategy.noisy
+    exact = [dataclasses.replace(trial, sems={"loss": 1e-9}) for trial in trials]
+    assert strategy._turn(exact, loud)[0] is strategy.strategy
+
+
+def test_belief_is_that_of_the_ask() -> None:
+    trials = study(0.2, 25).trials
+    state = trials[-1].method_state
+    generators = [Generator(device="cpu").manual_seed(3) for _ in range(2)]
+    asked = auto()
+    asked.ask(trials, 1, state=state, generator=generators[0])
+    belief = auto().belief(trials, 1, state=state, generator=generators[1])
+    assert belief is not None
+    assert type(belief.model).__name__ == "MixtureGP"
+
+
+def test_several_goals_constraints_and_pools_keep_to_one_model() -> None:
+    goals = Goals.parse("minimize loss, minimize cost")
+    several = make_strategy("auto", SPACE, goals, {}, 0)
+    assert isinstance(several, Auto)
+    assert several.noisy is None
+    assert auto().noisy is not None
+    assert "noisy" in auto().note
