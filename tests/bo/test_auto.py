@@ -7,8 +7,8 @@ import pytest
 from torch import Generator
 
 import bo
-from bo.methods import make_strategy
 from bo.goals import Goals
+from bo.methods import make_strategy
 from bo.strategies.auto import MOST, Auto
 
 SPACE = bo.Space({"x": bo.real(0.0, 1.0), "y": bo.real(0.0, 1.0)})
@@ -37,8 +37,9 @@ def auto() -> Auto:
 def test_noise_is_seen_and_hyperparameters_are_drawn(seed: int) -> None:
     noisy = study(0.2, 25, seed).trials
     assert noisy[-1].method_state["noisy"]
-    assert "rhat_max" in noisy[-1].method_state["diagnostics"] or "drift" in (
-        noisy[-1].method_state["diagnostics"]
+    assert (
+        "rhat_max" in noisy[-1].method_state["diagnostics"]
+        or "drift" in (noisy[-1].method_state["diagnostics"])
     )
     quiet = study(0.0, 25, seed).trials
     assert not any((trial.method_state or {}).get("noisy") for trial in quiet)
