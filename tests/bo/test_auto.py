@@ -35,12 +35,9 @@ def auto() -> Auto:
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_noise_is_seen_and_hyperparameters_are_drawn(seed: int) -> None:
-    noisy = study(0.2, 25, seed).trials
-    assert noisy[-1].method_state["noisy"]
-    assert (
-        "rhat_max" in noisy[-1].method_state["diagnostics"]
-        or "drift" in (noisy[-1].method_state["diagnostics"])
-    )
+    noisy = study(0.2, 25, seed).trials[-1].method_state or {}
+    assert noisy["noisy"]
+    assert "rhat_max" in noisy["diagnostics"] or "drift" in (noisy["diagnostics"])
     quiet = study(0.0, 25, seed).trials
     assert not any((trial.method_state or {}).get("noisy") for trial in quiet)
 
@@ -52,6 +49,7 @@ def test_turns_by_what_is_fitted_and_by_what_is_told() -> None:
     loud = {**state, "diagnostics": {"noise_var": 0.01}}
     turn, before = strategy._turn(trials, loud)
     assert turn is strategy.noisy
+    assert before is not None
     assert "surrogates" not in before
     assert before["scale"] == {"at": 9}
     kept = {**state, "diagnostics": {"noise_var": 0.002}, "noisy": True}
@@ -59,6 +57,7 @@ def test_turns_by_what_is_fitted_and_by_what_is_told() -> None:
     calm = {**kept, "diagnostics": {"noise_var": 0.0019}}
     turn, before = strategy._turn(trials, calm)
     assert turn is strategy.strategy
+    assert before is not None
     assert "surrogates" not in before
     many = [trials[0]] * (MOST + 1)
     assert strategy._turn(many, loud)[0] is strategy.strategy
@@ -85,4 +84,4 @@ def test_several_goals_constraints_and_pools_keep_to_one_model() -> None:
     assert isinstance(several, Auto)
     assert several.noisy is None
     assert auto().noisy is not None
-    assert "noisy" in auto().note
+    assert "noisy" in (auto().note or "")
