@@ -18,7 +18,7 @@ METHODS: tuple[tuple[str, str, str, str, str], ...] = (
         "bo.strategies.auto:Auto",
         "bo",
         "pending pool goals",
-        "The default: chooses by space and goals",
+        "The default: chooses by space, goals and noise",
     ),
     ("random", "bo.strategies.random:Random", "bo", "pool goals", "Independent uniform points"),
     ("sobol", "bo.strategies.sobol:Sobol", "bo", "pool goals", "Scrambled Sobol sequence"),
