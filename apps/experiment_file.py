@@ -149,6 +149,9 @@ def slug(text: str) -> str:
 
 def _plan(told: Mapping[str, Any], file: str, default: str, folder: Path) -> Plan:
     """The experiment in a table; `default` is its name where the table gives none."""
+    kind = told.get("kind", "bo")
+    if isinstance(kind, str) and kind not in KINDS:
+        raise UsageError(unknown(f"kind of {file}", kind, (*KINDS, "regression")))
     for key in told:
         if key not in _KEYS:
             raise UsageError(unknown(f"key of {file}", key, _KEYS))
@@ -158,8 +161,6 @@ def _plan(told: Mapping[str, Any], file: str, default: str, folder: Path) -> Pla
     counts = {key: read_count(told[key], key, low=_low(key)) for key in _COUNTS if key in told}
     texts = {key: read_text(told[key], key) for key in _TEXTS if key in told}
     kind = texts.get("kind", "bo")
-    if kind not in KINDS:
-        raise UsageError(unknown("kind of run", kind, KINDS))
     for key in ("initial", "batch", "parallel"):
         if kind != "bo" and key in told:
             raise UsageError(f"{key} expected a bo experiment, got kind {kind!r}; leave it out")

@@ -150,7 +150,7 @@ def _read_bo(plan: Plan, store: Store, row: RunRow) -> _Read:
     nothing = (None,) * len(plan.budgets)
     if goals is None:
         return nothing, nothing, ([], []), None
-    trials = [_without_noise(trial, goals.measure.name) for trial in trials if trial.counted]
+    trials = [metrics.without_noise(trial, goals) for trial in trials if trial.counted]
     best = metrics.best_so_far(trials, goals)
     known = row.optimum is not None
     curve = [metrics.simple_regret(v, row.optimum, goals) if known else v for v in best]
@@ -171,14 +171,6 @@ def _read_bo(plan: Plan, store: Store, row: RunRow) -> _Read:
         ([step for step, _ in shown], [value for _, value in shown]),
         measure,
     )
-
-
-def _without_noise(trial: Trial, goal: str) -> Trial:
-    """With the goal's value as it was before the problem's option `noise` was added."""
-    exact = trial.values.get(f"{goal}_noiseless")
-    if exact is None:
-        return trial
-    return dataclasses.replace(trial, values={**trial.values, goal: exact})
 
 
 def _mean_ask(trials: Sequence[Trial], budget: int) -> float | None:

@@ -61,6 +61,10 @@ class Bar:
         if self.console.is_terminal:
             self.progress.start()
 
+    def noted(self, note: str) -> None:
+        """One line."""
+        self.console.print(note, highlight=False, markup=False, soft_wrap=True)
+
     def stepped(self, step: int, told: Mapping[str, Any]) -> None:
         """Move on."""
         if self.progress is None:

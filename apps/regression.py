@@ -234,7 +234,7 @@ def read_plan(file: str) -> Plan:
     data: dict[tuple[str, int], str] = {}
     for problem in problems:
         own = build(Options, problem.options, owner=problem.name)
-        for split in splits:
+        for split in sorted(splits, reverse=True):  # the greatest is the likeliest to be missing
             held = regression.load(problem.name, split, split=own.split, most=own.most)
             data[problem.label, split] = held.checksum
     for method in methods:

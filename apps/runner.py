@@ -36,7 +36,7 @@ from apps.schema import RunRow
 from apps.snapshots import Snapshots
 from apps.spec import RunSpec
 from apps.store import Store, TakenOver, current_state
-from apps.summary import run_object, summarise_record, summarise_trials
+from apps.summary import doubts, run_object, summarise_record, summarise_trials
 from bo import metrics
 from bo.contract import Problem, Trial
 from bo.known import Known
@@ -60,6 +60,10 @@ class Watcher(Protocol):
 
     def started(self, spec: RunSpec, run_id: str, step: int) -> None:
         """The run begins, or goes on at `step`."""
+        ...
+
+    def noted(self, note: str) -> None:
+        """What the method, or the problem, has to say of itself before it begins."""
         ...
 
     def stepped(self, step: int, told: Mapping[str, Any]) -> None:
@@ -342,7 +346,6 @@ def _drive_bo(run: _Run, problem: Problem | None) -> None:
     assert problem is not None
     spec, store, run_id = run.spec, run.store, run.row.run_id
     study = open_study(spec, store, problem, run.row.study or run_id)
-    note = study.strategy.note or problem.note
     earlier = store.events(run_id, kind=("observation", "posterior"))
     told = {event.step for event in earlier if event.kind == "observation"}
     snapshots = Snapshots(study, earlier, every=spec.snapshots, write=run.record)
@@ -353,10 +356,18 @@ def _drive_bo(run: _Run, problem: Problem | None) -> None:
     reached = _Reached(problem)
     if run.watcher is not None:
         run.watcher.started(spec, run_id, evaluated)
+        for note in filter(None, (study.strategy.note, problem.note)):
+            run.watcher.noted(note)
 
     def summary() -> dict[str, Any]:
         made = summarise_trials(study.goals, study.trials, problem.optimum)
-        told = [note, _used_up(problem.space, study.trials, spec.budget), stop.reason]
+        told = [
+            study.strategy.note,
+            problem.note,
+            doubts(study.trials),
+            _used_up(problem.space, study.trials, spec.budget),
+            stop.reason,
+        ]
         if any(told):
             made["diagnostics"]["note"] = "; ".join(filter(None, told))
         return made
@@ -368,8 +379,8 @@ def _drive_bo(run: _Run, problem: Problem | None) -> None:
         nonlocal steps_done
         steps_done += trial.counted
         value = reached.after(trial)
-        event = _observation(trial, value, problem, snapshots.prediction(trial))
-        regret = event.payload["regret"]
+        regret = metrics.regret(reached.front, problem.optimum, study.goals)
+        event = _observation(trial, value, regret, problem, snapshots.prediction(trial))
         score = None if value is None else study.goals.measure.sign * value
         run.progress.add(value, steps=steps_done, best=value, regret=regret, score=score)
         return [] if trial.number in told else [event]
@@ -457,7 +468,11 @@ class _Reached:
 
 
 def _observation(
-    trial: Trial, best: float | None, problem: Problem, predicted: Mapping[str, Any]
+    trial: Trial,
+    best: float | None,
+    regret: float | None,
+    problem: Problem,
+    predicted: Mapping[str, Any],
 ) -> Event:
     goals = problem.goals
     several = goals.several or goals.constraints
@@ -467,7 +482,7 @@ def _observation(
         "state": trial.state,
         "value": None if goals.several else trial.values.get(goals.only.name),
         "best": best,
-        "regret": metrics.simple_regret(best, problem.optimum, goals),
+        "regret": regret,
         "ask_cpu_seconds": trial.ask_seconds,
         "seconds": took,
         **predicted,

@@ -17,6 +17,7 @@ from apps.store import ENDED, Store, current_state
 from bo import metrics
 from bo.contract import Trial
 from bo.goals import Goals
+from bo.health import sampler
 from surrogates.errors import UsageError
 from surrogates.options import unknown
 
@@ -25,8 +26,9 @@ def summarise_trials(
     goals: Goals, trials: Sequence[Trial], optimum: float | None
 ) -> dict[str, Any]:
     """The part of the object that trials determine (bo)."""
-    front = [_point(trial) for trial in metrics.front(trials, goals)]
-    best = front if goals.several else (front[0] if front else None)
+    front = metrics.front(trials, goals)
+    points = [_point(trial) for trial in front]
+    best = points if goals.several else (points[0] if points else None)
     value = metrics.best_value(trials, goals)
     done = [trial for trial in trials if trial.done]
     asks = [trial.ask_seconds for trial in done if trial.ask_seconds is not None]
@@ -35,7 +37,7 @@ def summarise_trials(
         "steps": sum(trial.counted for trial in done),
         "score": None if value is None else goals.measure.sign * value + 0.0,  # no -0
         "best": best,
-        "regret": metrics.simple_regret(value, optimum, goals),
+        "regret": metrics.regret(front, optimum, goals),
         "trials": {
             "total": len(trials),
             "complete": sum(t.state == "complete" for t in trials),
@@ -54,6 +56,18 @@ def summarise_trials(
         },
         "diagnostics": dict(states[-1].get("diagnostics", {})) if states else {},
     }
+
+
+def doubts(trials: Sequence[Trial]) -> str | None:
+    """A sentence where draws of hyperparameters could not be trusted at some asks; else None."""
+    states = [trial.method_state for trial in trials if trial.method_state]
+    lights = [sampler(state["diagnostics"]) for state in states if "diagnostics" in state]
+    bad = [light for light in lights if light["light"] != "green"]
+    if not bad:
+        return None
+    words = bad[-1]["words"][0]
+    count = f"{len(bad)} of {len(lights)} asks"
+    return f"hyperparameters were in doubt at {count}, the last time: {words}"
 
 
 def summarise_record(

@@ -48,9 +48,13 @@ def show_run(run: Mapping[str, Any]) -> None:
             table.add_row("failed", escape(f"{count} of {counts['failed']}: {reason}"))
     table.add_row("seconds", f"{number(run['seconds'])} ({number(run['cpu_seconds'])} of CPU)")
     table.add_row("digest", str(run["digest"] or "-")[:16])
-    for group in ("metrics", "diagnostics"):
-        if run[group]:
-            table.add_row(group, escape(_pairs(run[group])))
+    numbers = dict(run["diagnostics"])
+    note = numbers.pop("note", None)
+    for group, told in (("metrics", run["metrics"]), ("diagnostics", numbers)):
+        if told:
+            table.add_row(group, escape(_pairs(told)))
+    if note:
+        table.add_row("note", escape(note))
     if run.get("error"):
         table.add_row("error", escape(run["error"]))
     _console().print(table)

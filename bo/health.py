@@ -120,9 +120,10 @@ def _of_sampler(told: Mapping[str, float]) -> list[Remark]:
     if not khat <= _KHAT:
         words = f"The approximation misses the plausible ones (k-hat {khat:.2g}, at most {_KHAT} is"
         remarks.append(("amber", f"{words} good): a few of its draws would count for nearly all."))
-    if "drift" in told and told.get("converged", 1.0) == 0.0 and not remarks:
-        words = "The particles had not settled when their moves ended: parts of what is plausible"
-        remarks.append(("amber", f"{words} may be missing."))
+    if told.get("converged", 1.0) == 0.0 and not remarks:
+        particles = "The particles had not settled when their moves ended"
+        words = particles if "drift" in told else "The fit ended before it had settled"
+        remarks.append(("amber", f"{words}: parts of what is plausible may be missing."))
     divergences = told.get("divergences", 0.0)
     if not divergences <= 0:
         words = f"The sampler lost its way {divergences:.0f} times (divergences): parts of what"

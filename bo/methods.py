@@ -96,6 +96,15 @@ def make_strategy(
     prefix = "surrogate."
     own = {name: value for name, value in options.items() if not name.startswith(prefix)}
     inner = {n.removeprefix(prefix): v for n, v in options.items() if n.startswith(prefix)}
+    names = {option["name"] for option in schema(row.options())}
+    if row.factory in WITH_SURROGATE:
+        theirs = {option["name"] for option in schema(surrogate_of(method).options())}
+        for name in own:
+            if name in theirs - names:
+                raise UsageError(
+                    f"expected a known option of method {method}, got {name!r}; that of the "
+                    f"surrogate is {prefix + name!r}"
+                )
     made = build(row.options(), own, owner=f"method {method}")
     if row.factory in WITH_SURROGATE:
         surrogate = surrogate_of(method)

@@ -3,6 +3,7 @@
 Command line, exports and pages all call these functions, so that they show the same numbers.
 """
 
+import dataclasses
 import hashlib
 import json
 from collections import Counter
@@ -122,6 +123,21 @@ def simple_regret(value: float | None, optimum: float | None, goals: Goals) -> f
     if value is None or optimum is None:
         return None
     return max(0.0, goals.measure.sign * (optimum - value))
+
+
+def regret(front: Sequence[Trial], optimum: float | None, goals: Goals) -> float | None:
+    """The simple regret of a front; of one goal without the noise of the problem's option."""
+    found = front if goals.several else [without_noise(trial, goals) for trial in front]
+    return simple_regret(best_value(found, goals), optimum, goals)
+
+
+def without_noise(trial: Trial, goals: Goals) -> Trial:
+    """With the goal's value as it was before the problem's option `noise` was added."""
+    goal = goals.measure.name
+    exact = trial.values.get(f"{goal}_noiseless")
+    if exact is None:
+        return trial
+    return dataclasses.replace(trial, values={**trial.values, goal: exact})
 
 
 def digest(trials: Sequence[Trial]) -> str:

@@ -638,7 +638,7 @@ def _measured(name: object, value: Any) -> Measured:
         raise UsageError(f"expected a number or (mean, sem) for {name!r}, got {value!r:.100}")
     mean, sem = (_number(name, each) for each in value)
     if not (math.isfinite(sem) and sem >= 0):
-        raise UsageError(f"expected a standard error of at least 0 for {name!r}, got {sem}")
+        raise UsageError(f"expected a finite standard error of at least 0 for {name!r}, got {sem}")
     return mean, sem
 
 

@@ -84,9 +84,13 @@ def check_data(
         outputs: the only m that the method can model, or None.
 
     Raises:
-        DataError: shapes that disagree, no rows, NaN or infinite values, another dtype.
+        DataError: no tensors, shapes that disagree, no rows, NaN or infinite values, another
+            dtype.
         CapabilityError: more outcomes than the method can model.
     """
+    for name, given in (("train_X", train_X), ("train_Y", train_Y), ("train_Yvar", train_Yvar)):
+        if not (isinstance(given, Tensor) or (given is None and name == "train_Yvar")):
+            raise DataError(f"{name} expected a tensor, got {type(given).__name__}")
     if train_X.ndim != 2 or train_X.shape[-1] != inputs.d:
         raise DataError(f"train_X expected shape (n, {inputs.d}), got {tuple(train_X.shape)}")
     if train_Y.ndim != 2 or train_Y.shape[0] != train_X.shape[0]:

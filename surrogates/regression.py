@@ -131,7 +131,10 @@ def load(name: str, number: int, *, split: str = "gal", most: int = 0) -> Split:
     elif 0 <= number < masks.shape[1]:
         test = np.asarray(masks[:, number], dtype=bool)
     else:
-        raise UsageError(f"{name} expected a split from 0 to {masks.shape[1] - 1}, got {number}")
+        count = masks.shape[1]
+        raise UsageError(
+            f"{name} expected a split from 0 to {count - 1} ({count} splits), got {number}"
+        )
     train = order[~test[order]]
     if not 0 < len(train) < len(rows):
         raise DataError(f"{name}, split {number}: expected rows to train on and others to test")

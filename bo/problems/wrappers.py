@@ -4,8 +4,8 @@ No paper. They compose, and the parts of a problem that they do not name stay as
 is random follows the seed of the evaluation, so that a repeated attempt gives the same outcome.
 
 - `noise`: Gaussian noise on the goal. The value without it is told beside it as `GOAL_noiseless`.
-  The optimum stays that of the problem without noise, while best value and regret of a run are
-  those of the noisy values: take `GOAL_noiseless` of the best trial for the true regret.
+  The optimum stays that of the problem without noise; the best of a run is that of the noisy
+  values, its regret that of the same point's value without noise.
 - `shift`: moves the optimum within the box, another way for each number. Every real axis is
   stretched smoothly (u -> k u / (1 + (k - 1) u) in the unit cube, so that its middle comes to lie
   between a quarter and three quarters) and perhaps mirrored; integers and ordinals are perhaps
@@ -87,7 +87,8 @@ def wrap(problem: Problem, options: Options) -> Problem:
     if options.noise:
         evaluate = Noisy(evaluate, goals, options.noise)
         told.append(
-            f"noise of standard deviation {options.noise:g}: best value and regret are noisy"
+            f"noise of standard deviation {options.noise:g}: the best value is a noisy one, the "
+            "regret is without"
         )
     if options.delay:
         evaluate = Delayed(evaluate, options.delay)

@@ -39,6 +39,7 @@ class Auto:
     def __init__(self, space: Space, goals: Goals, options: Options, seed: int) -> None:
         name, why = _choice(space, goals)
         self.note: str | None = f"auto chose {name}: {why}"
+        self.chosen = self.note
         self.strategy: Strategy
         self.goals = goals
         self.noisy: ModelBased | None = None
@@ -87,6 +88,11 @@ class Auto:
         was = bool(state.get("noisy"))
         noise = self._noise(complete, state)
         now = len(complete) <= MOST and noise >= (QUIET if was else NOISY)
+        self.note = f"{self.chosen}; " + (
+            f"outcomes are noisy ({noise:.1%} of their variance): gp-smc asks"
+            if now
+            else "gp-smc while outcomes are noisy"
+        )
         if now != was:  # the fit of the other model says nothing to this one
             state = {name: told for name, told in state.items() if name != "surrogates"}
         return (self.noisy if now else self.strategy), state

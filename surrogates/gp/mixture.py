@@ -28,7 +28,7 @@ from jaxtyping import Float
 from linear_operator import to_linear_operator
 from torch import Generator, Tensor
 
-from surrogates.errors import CapabilityError
+from surrogates.errors import CapabilityError, DataError
 from surrogates.gp import mixture_paths, one_process
 from surrogates.gp.mixture_draws import MixtureDraws
 from surrogates.gp.mixture_posterior import MixturePosterior, TransformedMixture, places_by_weight
@@ -139,10 +139,17 @@ class MixtureGP(MixtureDraws):
             **kwargs: not read.
 
         Raises:
+            DataError: another shape or dtype of X.
             CapabilityError: too many points for one joint distribution; a `posterior_transform` of
                 transformed outcomes; a function of BoTorch asks that wants one Gaussian process.
         """
         one_process.refuse_functions_of_one()
+        d = self.inputs.shape[-1]
+        if X.ndim < 2 or X.shape[-1] != d or not X.shape[-2] or X.dtype != self.inputs.dtype:
+            raise DataError(
+                f"X expected shape (..., q, {d}) of {self.inputs.dtype}, got {tuple(X.shape)} of "
+                f"{X.dtype}"
+            )
         q = X.shape[-2]
         if len(self.draws) * q**2 > _MOST_JOINT:
             most = math.isqrt(_MOST_JOINT // len(self.draws))

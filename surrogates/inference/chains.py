@@ -26,6 +26,7 @@ from surrogates.inference.contract import (
     Density,
     Draws,
     check_start,
+    check_told,
     leapfrog,
     normals,
     uniforms,
@@ -75,6 +76,7 @@ class State:
     @staticmethod
     def from_json(told: Mapping[str, Any], density: Density, like: Tensor) -> "State":
         """Raises `DataError` where the density is 0 at all positions."""
+        check_told(told, "x", "factor", "step_size", "count")
         where: dict[str, Any] = {"dtype": like.dtype, "device": like.device}
         x = torch.tensor(told["x"], **where)
         value, gradient = check_start(x, density)

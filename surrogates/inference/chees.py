@@ -31,7 +31,7 @@ from surrogates.inference.chains import (
     jitter,
     travel,
 )
-from surrogates.inference.contract import Counted, Density, Draws
+from surrogates.inference.contract import Counted, Density, Draws, check_run, check_told
 from surrogates.options import option, options
 
 _FIRST = 1.5  # trajectory, in standard deviations
@@ -87,6 +87,7 @@ class State:
     @staticmethod
     def from_json(told: Mapping[str, Any], density: Density, like: Tensor) -> "State":
         """Raises `DataError` where the density is 0 at all positions."""
+        check_told(told, "trajectory")
         return State(shared.State.from_json(told, density, like), told["trajectory"])
 
 
@@ -143,6 +144,7 @@ def run(
         The draws and where the chains ended. Diagnostics: those of `hmc.run`, and `trajectory`, the
         greatest length.
     """
+    check_run(options, Options, generator, state, State)
     counted = Counted(density)
     state = warm_up(counted, state, options, generator)
     trajectory = state.trajectory

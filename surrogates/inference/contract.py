@@ -8,7 +8,7 @@ starts.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -113,10 +113,19 @@ class Differentiated:
         with torch.enable_grad():
             at = x.detach().requires_grad_()
             values = self.log_density(at)
+            if not isinstance(values, Tensor):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise DataError(
+                    f"log_density expected to return a tensor (points,), got {_called(values)}"
+                )
             if values.shape != x.shape[:1]:
                 raise DataError(
                     f"log_density expected shape {tuple(x.shape[:1])} for points of shape "
                     f"{tuple(x.shape)}, got {tuple(values.shape)}"
+                )
+            if not values.requires_grad:
+                raise DataError(
+                    "log_density expected to compute its values from the points by torch, which "
+                    "differentiates them; got values without a gradient (a constant, or detached)"
                 )
             (gradient,) = torch.autograd.grad(values.sum(), at)
         return values.detach(), gradient
@@ -125,8 +134,8 @@ class Differentiated:
 class Counted:
     """A density that counts its calls, and the points of all of them."""
 
-    def __init__(self, density: Density) -> None:
-        self.density = density
+    def __init__(self, density: object) -> None:
+        self.density = _density(density)
         self.calls = self.points = 0
 
     def value_and_grad(
@@ -163,32 +172,101 @@ class Draws:
     diagnostics: Mapping[str, float]
 
 
-def check_start(start: Tensor, density: Density) -> tuple[Tensor, Tensor]:
+def check_start(start: object, density: object) -> tuple[Tensor, Tensor]:
     """Values and gradients at (chains, dim) starting points.
 
     Raises:
-        DataError: another shape (of the start, or of what the density returns), no rows, values
-            that are not finite, or a density of 0 at all.
+        DataError: no density, another shape or dtype (of the start, or of what the density
+            returns), no rows, values that are not finite, or a density of 0 at all.
     """
-    if not isinstance(start, Tensor):  # pyright: ignore[reportUnnecessaryIsInstance]
+    density = _density(density)
+    if not isinstance(start, Tensor):
         raise DataError(f"start expected a tensor (chains, dim), got {start!r:.100}")
+    if not start.is_floating_point():
+        raise DataError(f"start expected floating point numbers, got {start.dtype}")
     if start.ndim != 2 or 0 in start.shape:
         raise DataError(f"start expected shape (chains, dim), got {tuple(start.shape)}")
     if not bool(torch.isfinite(start).all()):
         raise DataError("start expected finite values, got NaN or infinity")
-    value, gradient = density.value_and_grad(start)
+    told: Any = density.value_and_grad(start)
+    if not (
+        isinstance(told, tuple) and len(told) == 2 and all(isinstance(t, Tensor) for t in told)
+    ):
+        raise DataError(
+            "value_and_grad expected to return two tensors, values and gradients, got "
+            f"{_called(told)}"
+        )
+    value, gradient = told
     if value.shape != start.shape[:1] or gradient.shape != start.shape:
         raise DataError(
             f"a density expected to return values {tuple(start.shape[:1])} and gradients "
             f"{tuple(start.shape)} at points {tuple(start.shape)}, got {tuple(value.shape)} and "
             f"{tuple(gradient.shape)}"
         )
+    if value.dtype != start.dtype:
+        raise DataError(
+            f"a density expected to keep the dtype of its points, {start.dtype}, got {value.dtype}"
+        )
     if not bool(torch.isfinite(value).any()):
         raise DataError(
-            f"expected a density above 0 at one of {len(start)} starting points, got none; start "
-            "elsewhere"
+            f"expected a density above 0 at one of {len(start)} starting points, got log densities "
+            f"of {', '.join(sorted({str(each) for each in value.tolist()}))}; start elsewhere"
         )
     return value, gradient
+
+
+def check_run(
+    options: object, wanted: type, generator: object, state: object, *states: type
+) -> None:
+    """Whether an engine is given its own things.
+
+    Raises:
+        DataError: options or a state of another kind, or no generator.
+    """
+    if not isinstance(state, states):
+        raise DataError(
+            f"expected a state of {states[-1].__module__} (from init, or an earlier run), got "
+            f"{_called(state)}"
+        )
+    if not isinstance(options, wanted):
+        raise DataError(
+            f"options expected {wanted.__module__}.{wanted.__name__}, got {_called(options)}"
+        )
+    if not isinstance(generator, Generator):
+        raise DataError(
+            f"generator expected a torch.Generator, got {_called(generator)}; such as "
+            "torch.Generator().manual_seed(0)"
+        )
+
+
+def check_told(told: object, *names: str) -> None:
+    """Whether this is what `to_json` of a state returned.
+
+    Raises:
+        DataError: no dictionary, or one without these names.
+    """
+    missing = [n for n in names if n not in told] if isinstance(told, Mapping) else list(names)
+    if missing:
+        raise DataError(
+            f"a state expected what its to_json() returned, got {_called(told)} without "
+            f"{', '.join(missing)}"
+        )
+
+
+def _density(density: object) -> Density:
+    if not isinstance(density, Density):
+        raise DataError(
+            f"density expected an object with value_and_grad, got {_called(density)}; a function "
+            "from points to log densities becomes one by Differentiated(function)"
+        )
+    return density
+
+
+def _called(it: object) -> str:
+    """What something is, in few words."""
+    kind = type(it)
+    name = kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
+    return f"{name} {it!r:.60}"
 
 
 def normals(shape: tuple[int, ...], generator: Generator, like: Tensor) -> Tensor:

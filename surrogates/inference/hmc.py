@@ -37,7 +37,7 @@ from surrogates.inference.chains import (
     pooled_factor,
     travel,
 )
-from surrogates.inference.contract import Counted, Density, Draws, leapfrog, uniforms
+from surrogates.inference.contract import Counted, Density, Draws, check_run, leapfrog, uniforms
 from surrogates.inference.proposal import Proposal
 from surrogates.options import option, options
 
@@ -257,6 +257,7 @@ def run(
         share of the chains), `step_size`, `gradients` (per chain, warm-up included), `draws` (per
         chain), `converged`.
     """
+    check_run(options, Options, generator, state, State)
     counted = Counted(density)
     if not state.count and options.warmup >= SHORT and options.jumps and options.heat > 1.0:
         state = look_around(counted, state, options, generator)

@@ -17,7 +17,7 @@ from scipy.optimize import minimize
 from torch import Generator, Tensor
 
 from surrogates.inference import diagnostics
-from surrogates.inference.contract import Density, Draws, check_start, normals
+from surrogates.inference.contract import Density, Draws, check_run, check_start, normals
 from surrogates.options import option, options
 
 _SAME = 0.2
@@ -154,6 +154,7 @@ def run(
     Raises:
         DataError: see `init`.
     """
+    check_run(options, Options, generator, start, Tensor)
     state = init(density, start, options)
     x, proposed = step(state, options, generator)
     value, _ = density.value_and_grad(x)

@@ -21,7 +21,7 @@ import torch
 from torch import Generator, Tensor
 
 from surrogates.inference.chains import DIVERGED, Adaptation, Moved, State, collect, init
-from surrogates.inference.contract import Counted, Density, Draws, normals, uniforms
+from surrogates.inference.contract import Counted, Density, Draws, check_run, normals, uniforms
 from surrogates.options import option, options
 
 __all__ = ["Options", "State", "init", "run", "step", "warm_up"]
@@ -133,6 +133,7 @@ def run(
         over all nodes, and chains that have ended their trajectory take no part in the calls that
         `gradients` counts.
     """
+    check_run(options, Options, generator, state, State)
     counted = Counted(density)
     # Some gradients are of calls for a part of the chains, which may round differently.
     value, gradient = counted.value_and_grad(state.x)

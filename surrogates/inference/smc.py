@@ -31,7 +31,14 @@ from torch import Generator, Tensor
 
 from surrogates.errors import DataError
 from surrogates.inference import diagnostics, hmc
-from surrogates.inference.contract import Counted, Density, Draws, check_start
+from surrogates.inference.contract import (
+    Counted,
+    Density,
+    Draws,
+    check_run,
+    check_start,
+    check_told,
+)
 from surrogates.inference.resampling import systematic
 from surrogates.options import option, options
 
@@ -119,6 +126,7 @@ class State:
     @staticmethod
     def from_json(told: Mapping[str, Any], density: Density, like: Tensor) -> "State":
         """Raises `DataError` where the density is 0 at all positions."""
+        check_told(told, "x", "log_weights", "parents", "factor", "step_size")
         where: dict[str, Any] = {"dtype": like.dtype, "device": like.device}
         x = torch.tensor(told["x"], **where)
         value, _ = check_start(x, density)
@@ -323,6 +331,7 @@ def run(
     Raises:
         DataError: the density is 0 at all particles.
     """
+    check_run(options, Options, generator, state, State)
     counted = Counted(after)
     stage = Stage(state, 0.0, (state.value, None), counted.value_and_grad(state.x))
     lineage = torch.arange(len(state.x), dtype=torch.int64, device=state.x.device)

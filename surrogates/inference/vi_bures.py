@@ -35,7 +35,15 @@ import torch
 from torch import Generator, Tensor
 
 from surrogates.inference import laplace
-from surrogates.inference.contract import Counted, Density, Draws, check_start, normals
+from surrogates.inference.contract import (
+    Counted,
+    Density,
+    Draws,
+    check_run,
+    check_start,
+    check_told,
+    normals,
+)
 from surrogates.inference.variational import Guarded, judged, points
 from surrogates.options import option, options
 
@@ -92,6 +100,7 @@ class State:
     @staticmethod
     def from_json(told: Mapping[str, Any], like: Tensor) -> "State":
         """With the dtype and device of `like`."""
+        check_told(told, "mean", "factor", "size", "iterations")
         where: dict[str, Any] = {"dtype": like.dtype, "device": like.device}
         mean, factor = torch.tensor(told["mean"], **where), torch.tensor(told["factor"], **where)
         return State(mean, factor, told["size"], told["iterations"])
@@ -222,6 +231,7 @@ def run(
     Raises:
         DataError: see `init`; a state whose mean has the density 0.
     """
+    check_run(options, Options, generator, start, Tensor, State)
     counted = Counted(density)
     state = init(counted, start) if isinstance(start, Tensor) else start
     dim = len(state.mean)

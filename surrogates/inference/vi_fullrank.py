@@ -23,7 +23,15 @@ import torch
 from torch import Generator, Tensor
 
 from surrogates.inference import laplace
-from surrogates.inference.contract import Counted, Density, Draws, check_start, normals
+from surrogates.inference.contract import (
+    Counted,
+    Density,
+    Draws,
+    check_run,
+    check_start,
+    check_told,
+    normals,
+)
 from surrogates.inference.variational import Guarded, climb, judged, points
 from surrogates.options import option, options
 
@@ -71,6 +79,7 @@ class State:
     @staticmethod
     def from_json(told: Mapping[str, Any], like: Tensor) -> "State":
         """With the dtype and device of `like`."""
+        check_told(told, "mean", "factor", "iterations")
         where: dict[str, Any] = {"dtype": like.dtype, "device": like.device}
         mean = torch.tensor(told["mean"], **where)
         return State(mean, torch.tensor(told["factor"], **where), told["iterations"])
@@ -144,6 +153,7 @@ def run(
     Raises:
         DataError: see `init`; a state whose mean has the density 0.
     """
+    check_run(options, Options, generator, start, Tensor, State)
     counted = Counted(density)
     state = init(counted, start) if isinstance(start, Tensor) else start
     dim = len(state.mean)

@@ -20,7 +20,15 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from surrogates.inference.contract import Counted, Density, Draws, check_start, normals
+from surrogates.inference.contract import (
+    Counted,
+    Density,
+    Draws,
+    check_run,
+    check_start,
+    check_told,
+    normals,
+)
 from surrogates.inference.variational import Guarded, climb, judged, points
 from surrogates.options import option, options
 
@@ -64,6 +72,7 @@ class State:
     @staticmethod
     def from_json(told: Mapping[str, Any], like: Tensor) -> "State":
         """With the dtype and device of `like`."""
+        check_told(told, "mean", "sd", "iterations")
         where: dict[str, Any] = {"dtype": like.dtype, "device": like.device}
         mean, sd = torch.tensor(told["mean"], **where), torch.tensor(told["sd"], **where)
         return State(mean, sd, told["iterations"])
@@ -147,6 +156,7 @@ def run(
     Raises:
         DataError: see `init`; a state whose mean has the density 0.
     """
+    check_run(options, Options, generator, start, Tensor, State)
     counted = Counted(density)
     state = init(counted, start, options) if isinstance(start, Tensor) else start
     dim = len(state.mean)

@@ -47,6 +47,10 @@ def refused(tmp_path, monkeypatch, capsys):
         ("run bo --problem branin --method gpmap", "did you mean 'gp-map'"),
         ("run bo --problem branin --option acquisitoin=ucb", "did you mean 'acquisition'"),
         ("run bo --problem branin --option acquisition=logie", "did you mean 'logei'"),
+        (
+            "run bo --problem branin --method gp-smc --option prior=saas",
+            "that of the surrogate is 'surrogate.prior'",
+        ),
         ("run bo --problem branin --option initial=-3", "option initial expected"),
         ("run bo --problem branin --option initial=many", "option initial expected integer"),
         ("run bo --problem branin --option initial", "name=value"),

@@ -461,3 +461,15 @@ def test_replications_are_runs_of_their_own(wald):
         )["state"]
         == "stopped"
     )
+
+
+def test_regret_is_without_noise_and_doubts_are_told_in_a_note(wald):
+    words = (
+        "run bo --problem branin --problem-option noise=20 --budget 9 --seed 1 --method gp-hmc "
+        "--option surrogate.most_draws=4 --option surrogate.draws=4 --option surrogate.warmup=0"
+    )
+    told = wald.json(*words.split())
+    exact = told["best"]["values"]["value_noiseless"]
+    assert told["regret"] == exact - told["metrics"]["optimum"]
+    assert "hyperparameters were in doubt at" in told["diagnostics"]["note"]
+    assert "noise of standard deviation 20" in told["diagnostics"]["note"]

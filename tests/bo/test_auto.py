@@ -49,6 +49,7 @@ def test_turns_by_what_is_fitted_and_by_what_is_told() -> None:
     loud = {**state, "diagnostics": {"noise_var": 0.01}}
     turn, before = strategy._turn(trials, loud)
     assert turn is strategy.noisy
+    assert "noisy (1.0% of their variance): gp-smc asks" in (strategy.note or "")
     assert before is not None
     assert "surrogates" not in before
     assert before["scale"] == {"at": 9}
@@ -57,6 +58,7 @@ def test_turns_by_what_is_fitted_and_by_what_is_told() -> None:
     calm = {**kept, "diagnostics": {"noise_var": 0.0019}}
     turn, before = strategy._turn(trials, calm)
     assert turn is strategy.strategy
+    assert "gp-smc while outcomes are noisy" in (strategy.note or "")
     assert before is not None
     assert "surrogates" not in before
     many = [trials[0]] * (MOST + 1)

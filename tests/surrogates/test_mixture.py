@@ -1,5 +1,6 @@
 """The mixture over draws of hyperparameters: its moments, fantasies and paths; acquisitions."""
 
+import re
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from botorch.optim import optimize_acqf
 from botorch.sampling import SobolQMCNormalSampler
 from torch import Generator, Tensor
 
-from surrogates.errors import CapabilityError
+from surrogates.errors import CapabilityError, DataError
 from surrogates.gp import hyperpriors
 from surrogates.gp.hyperposterior import LEAST_NOISE_VAR, MEAN_VAR, Data
 from surrogates.gp.mixture import MixtureGP
@@ -184,3 +185,13 @@ def test_log_expected_improvement_is_the_logarithm_of_the_mean_over_draws() -> N
     improvement = sd * (z * normal.cdf(z) + normal.log_prob(z).exp())
     value = LogExpectedImprovement(model, best_f=3.0)(X)
     assert torch.allclose(value, improvement.mean(dim=1).log(), rtol=1e-6, atol=1e-8)
+
+
+def test_points_of_another_shape_or_dtype_are_told() -> None:
+    model = made()
+    for wrong in (torch.zeros(2, **F64), torch.zeros(3, 5, **F64), torch.zeros(0, 2, **F64)):
+        got = re.escape(str(tuple(wrong.shape)))
+        with pytest.raises(DataError, match=rf"of torch.float64, got {got}"):
+            model.posterior(wrong)
+    with pytest.raises(DataError, match="got .* of torch.float32"):
+        model.posterior(torch.zeros(3, 2, dtype=torch.float32, device="cpu"))
