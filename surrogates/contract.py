@@ -27,6 +27,9 @@ from torch import Generator, Tensor
 from surrogates.errors import CapabilityError, DataError
 from surrogates.inputs import Inputs
 
+_ROUNDED = 1e-4
+"""How far beyond 0 and 1 a column may be, by rounding (float32 too)."""
+
 State = Mapping[str, Any]
 """What a fit may carry to the next one: JSON-able (hyperparameters, particles), never tensors."""
 
@@ -85,7 +88,7 @@ def check_data(
 
     Raises:
         DataError: no tensors, shapes that disagree, no rows, NaN or infinite values, another
-            dtype.
+            dtype, inputs outside the unit cube.
         CapabilityError: more outcomes than the method can model.
     """
     for name, given in (("train_X", train_X), ("train_Y", train_Y), ("train_Yvar", train_Yvar)):
@@ -116,3 +119,9 @@ def check_data(
             raise DataError("train_Yvar expected variances of at least 0, got a negative one")
         if not bool(torch.isfinite(values).all()):
             raise DataError(f"{name} expected finite values, got NaN or infinity; drop those rows")
+    low, high = float(train_X.min()), float(train_X.max())
+    if low < -_ROUNDED or high > 1.0 + _ROUNDED:
+        raise DataError(
+            f"train_X expected columns in the unit cube, got {low:.4g} to {high:.4g}; scale them "
+            "to 0 to 1 (priors and bounds count on it)"
+        )

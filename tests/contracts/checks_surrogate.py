@@ -454,6 +454,7 @@ def check_bad_data_is_refused_with_a_message(row: Row, device: torch.device) -> 
     hole_X[2, 1], hole_Y[3, 0] = math.nan, math.inf
     bad = {
         "NaN in X": Data(hole_X, Y),
+        "inputs that were not scaled": Data(30.0 * X, Y),
         "infinity in Y": Data(X, hole_Y),
         "too many columns": Data(torch.cat([X, X], dim=1), Y),
         "no column of Y": Data(X, Y[:, 0]),

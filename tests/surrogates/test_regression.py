@@ -56,7 +56,7 @@ def test_what_is_not_there_is_told(folder, monkeypatch):
     there, _ = folder
     with pytest.raises(UsageError, match="did you mean 'waves'"):
         regression.load("wave", 0)
-    with pytest.raises(UsageError, match="split from 0 to 1, got 2"):
+    with pytest.raises(UsageError, match="split from 0 to 1 .2 splits., got 2"):
         regression.load("waves", 2)
     with pytest.raises(UsageError, match="known split, got 'gall'"):
         regression.load("waves", 0, split="gall")
