@@ -32,14 +32,16 @@ NOISY, QUIET = 0.01, 0.002
 MOST = 200
 """With more outcomes than this draws of the hyperparameters cost too much, and say too little."""
 
+_IF_NOISY = "gp-smc while outcomes are noisy"
+
 
 class Auto:
     """`gp-map`, `gp-smc` or `gp-global-local`: what people get who name no method."""
 
     def __init__(self, space: Space, goals: Goals, options: Options, seed: int) -> None:
         name, why = _choice(space, goals)
-        self.note: str | None = f"auto chose {name}: {why}"
-        self.chosen = self.note
+        self.chosen = f"auto chose {name}: {why}"
+        self.note: str | None = self.chosen
         self.strategy: Strategy
         self.goals = goals
         self.noisy: ModelBased | None = None
@@ -49,7 +51,7 @@ class Auto:
             self.strategy = ModelBased("gp-map", space, goals, options, seed)
         if name == "gp-map" and not (goals.several or goals.constraints or space.pool is not None):
             self.noisy = ModelBased("gp-smc", space, goals, options, seed)
-            self.note += "; gp-smc while outcomes are noisy"
+            self.note = f"{self.chosen}; {_IF_NOISY}"
 
     def ask(
         self,
@@ -88,11 +90,8 @@ class Auto:
         was = bool(state.get("noisy"))
         noise = self._noise(complete, state)
         now = len(complete) <= MOST and noise >= (QUIET if was else NOISY)
-        self.note = f"{self.chosen}; " + (
-            f"outcomes are noisy ({noise:.1%} of their variance): gp-smc asks"
-            if now
-            else "gp-smc while outcomes are noisy"
-        )
+        told = f"outcomes are noisy ({noise:.1%} of their variance): gp-smc asks"
+        self.note = f"{self.chosen}; {told if now else _IF_NOISY}"
         if now != was:  # the fit of the other model says nothing to this one
             state = {name: told for name, told in state.items() if name != "surrogates"}
         return (self.noisy if now else self.strategy), state
