@@ -43,7 +43,7 @@ def headline(
         actions.buttons(store, run)
     note = run["diagnostics"].get("note")
     news = None if row is None else buffer_of(store, run_id).newest
-    refreshed(every, news, f"{plain(note)}. " if note else "")
+    refreshed(every, news, f"{plain(note, 600)}. " if note else "")
     with noted.container():
         actions.notes(store, None if row is None else run_id)
     if run["state"] != drawn_state:
