@@ -65,7 +65,7 @@ def doubts(trials: Sequence[Trial]) -> str | None:
     bad = [light for light in lights if light["light"] != "green"]
     if not bad:
         return None
-    words = bad[-1]["words"][0]
+    words = bad[-1]["words"][0].rstrip(".")
     count = f"{len(bad)} of {len(lights)} asks"
     return f"hyperparameters were in doubt at {count}, the last time: {words}"
 
