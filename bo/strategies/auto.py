@@ -2,9 +2,11 @@
 
 `note` says what was chosen and why, in one line that every run with `auto` shows. It looks at space
 and goals alone, but for noise, which shows in the outcomes: where one goal is modelled as a whole,
-and noise is more than a hundredth of the variance of its outcomes (a tenth of their standard
-deviation), hyperparameters are drawn (`gp-smc`) instead of taken at their likeliest (`gp-map`).
-With noise that found more, without it neither (`docs/results/choices/NOISE.md`).
+hyperparameters are drawn (`gp-smc`) until the draws say that noise is less than a hundredth of the
+variance of the outcomes (a tenth of their standard deviation), and then taken at their likeliest
+(`gp-map`), unless that shows noise again. With noise draws found more, without it neither did
+(`docs/results/choices/NOISE.md`). Draws have the first say, as the likeliest noise stays at its
+prior's mode, .7 %, until outcomes lie close together.
 """
 
 import statistics
@@ -26,32 +28,31 @@ MANY = 20
 """With more parameters than this a model of the whole space may know too little of it."""
 
 
-NOISY, QUIET = 0.01, 0.002
-"""Shares of the outcomes' variance: noise above the first counts, until it is below the second."""
+NOISY, QUIET = 0.02, 0.01
+"""Shares of the outcomes' variance: noise as `gp-map` fits it that counts, and as `gp-smc` draws it
+that does not. Draws tell more: their mean, not their mode."""
 
-MOST = 200
-"""With more outcomes than this draws of the hyperparameters cost too much, and say too little."""
-
-_IF_NOISY = "gp-smc while outcomes are noisy"
+MOST, COLD = 200, 100
+"""With more outcomes than the first draws of the hyperparameters cost too much, and say too little;
+with more than the second they take seconds where no earlier draws are at hand."""
 
 
 class Auto:
-    """`gp-map`, `gp-smc` or `gp-global-local`: what people get who name no method."""
+    """`gp-smc`, `gp-map` or `gp-global-local`: what people get who name no method."""
 
     def __init__(self, space: Space, goals: Goals, options: Options, seed: int) -> None:
         name, why = _choice(space, goals)
         self.chosen = f"auto chose {name}: {why}"
         self.note: str | None = self.chosen
-        self.strategy: Strategy
         self.goals = goals
-        self.noisy: ModelBased | None = None
+        self.strategy: Strategy
         if name == "gp-global-local":
             self.strategy = GlobalLocal(space, goals.only, options, seed)
         else:
             self.strategy = ModelBased("gp-map", space, goals, options, seed)
-        if name == "gp-map" and not (goals.several or goals.constraints or space.pool is not None):
-            self.noisy = ModelBased("gp-smc", space, goals, options, seed)
-            self.note = f"{self.chosen}; {_IF_NOISY}"
+        self.drawn: ModelBased | None = None
+        if name == "gp-smc":
+            self.drawn = ModelBased("gp-smc", space, goals, options, seed)
 
     def ask(
         self,
@@ -64,7 +65,7 @@ class Auto:
         """As the chosen method does (see `bo.contract.Strategy`)."""
         turn, before = self._turn(trials, state)
         points, kept = turn.ask(trials, n, state=before, generator=generator)
-        return points, kept if kept is None or turn is not self.noisy else {**kept, "noisy": True}
+        return points, kept if kept is None or turn is not self.drawn else {**kept, "drawn": True}
 
     def belief(
         self,
@@ -84,26 +85,29 @@ class Auto:
         self, trials: Sequence[Trial], state: Mapping[str, Any] | None
     ) -> tuple[Strategy, Mapping[str, Any] | None]:
         """The method whose turn it is, and the state for it: a model's own fit, or none."""
-        if self.noisy is None or state is None:
+        if self.drawn is None:
             return self.strategy, state
         complete = [trial for trial in trials if trial.state == "complete"]
-        was = bool(state.get("noisy"))
+        was = len(complete) <= COLD if state is None else bool(state.get("drawn"))
         noise = self._noise(complete, state)
-        now = len(complete) <= MOST and noise >= (QUIET if was else NOISY)
-        told = f"outcomes are noisy ({noise:.1%} of their variance): gp-smc asks"
-        self.note = f"{self.chosen}; {told if now else _IF_NOISY}"
-        if now != was:  # the fit of the other model says nothing to this one
+        now = was if noise is None else noise >= (QUIET if was else NOISY)
+        now = now and len(complete) <= MOST
+        if noise is not None:
+            asks = "gp-smc asks" if now else "gp-map asks"
+            crowd = f" ({len(complete)} outcomes, more than {MOST})" * (len(complete) > MOST)
+            self.note = f"{self.chosen}; noise is {noise:.1%} of the variance: {asks}{crowd}"
+        if state is not None and now != was:  # the fit of the other model says nothing to this one
             state = {name: told for name, told in state.items() if name != "surrogates"}
-        return (self.noisy if now else self.strategy), state
+        return (self.drawn if now else self.strategy), state
 
-    def _noise(self, complete: Sequence[Trial], state: Mapping[str, Any]) -> float:
-        """Its share of the variance of the outcomes: as told with them, or as last fitted."""
+    def _noise(self, complete: Sequence[Trial], state: Mapping[str, Any] | None) -> float | None:
+        """Its share of the outcomes' variance: as told, or as last fitted; None: neither."""
         name = self.goals.goals[0].name
         sems = [trial.sems[name] for trial in complete if name in trial.sems]
         if len(sems) == len(complete) > 1:
             spread = statistics.pvariance(trial.values[name] for trial in complete)
             return statistics.fmean(sem**2 for sem in sems) / spread if spread > 0.0 else 0.0
-        return float(state.get("diagnostics", {}).get("noise_var", 0.0))
+        return ((state or {}).get("diagnostics") or {}).get("noise_var")
 
 
 def _choice(space: Space, goals: Goals) -> tuple[str, str]:
@@ -119,4 +123,5 @@ def _choice(space: Space, goals: Goals) -> tuple[str, str]:
     if count > MANY:
         why = "every second point near the best, in case the model of the whole is lost"
         return "gp-global-local", f"{told}, more than {MANY}: {why}"
-    return "gp-map", f"{told}, at most {MANY}: one model of the whole space"
+    why = f"one model of the whole space, and gp-map once outcomes show noise below {QUIET:.0%}"
+    return "gp-smc", f"{told}, at most {MANY}: {why}"
