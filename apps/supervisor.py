@@ -176,7 +176,7 @@ class Supervisor:
                     continue
                 if taken + self._size(row) > self.workers:
                     return
-                arguments = ("apps.experiment_driver", row.name, _key(row.name))
+                arguments = ("apps.experiment_process", row.name, _key(row.name))
                 self.experimenting[row.name] = self._spawn(*arguments)
                 taken += self._size(row)
                 continue

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from apps import experiment as experiment_module, experiment_driver
+from apps import experiment as experiment_module, experiment_driver, experiment_process
 from apps.experiment import experiment
 from apps.experiment_driver import Driver
 from apps.experiment_worker import work
@@ -94,7 +94,7 @@ class Here:
 def driven(store, name):
     row = store.take_experiment(name)
     assert row is not None
-    return experiment_driver._drive(store, row)
+    return experiment_process._drive(store, row)
 
 
 def test_a_queued_experiment_stops_goes_on_and_ends(store, tmp_path, monkeypatch):
