@@ -95,7 +95,8 @@ class Auto:
         if noise is not None:
             asks = "gp-smc asks" if now else "gp-map asks"
             crowd = f" ({len(complete)} outcomes, more than {MOST})" * (len(complete) > MOST)
-            self.note = f"{self.chosen}; noise is {noise:.1%} of the variance: {asks}{crowd}"
+            share = f"{noise:.1%}" if noise >= 0.0005 else "below 0.1%"
+            self.note = f"{self.chosen}; noise is {share} of the variance: {asks}{crowd}"
         if state is not None and now != was:  # the fit of the other model says nothing to this one
             state = {name: told for name, told in state.items() if name != "surrogates"}
         return (self.drawn if now else self.strategy), state

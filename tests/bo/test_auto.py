@@ -77,6 +77,7 @@ def test_turns_by_what_is_fitted_and_by_what_is_told() -> None:
     exact = [dataclasses.replace(trial, sems={"loss": 1e-9}) for trial in trials]
     assert strategy._turn(exact, loud)[0] is strategy.strategy
     assert strategy._turn(exact, None)[0] is strategy.strategy
+    assert "noise is below 0.1% of the variance: gp-map asks" in (strategy.note or "")
 
 
 def test_belief_is_that_of_the_ask() -> None:
