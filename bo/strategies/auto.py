@@ -1,12 +1,11 @@
 """The default: chooses a method by what is to be optimised. No paper.
 
 `note` says what was chosen and why, in one line that every run with `auto` shows. It looks at space
-and goals alone, but for noise, which shows in the outcomes: where one goal is modelled as a whole,
-hyperparameters are drawn (`gp-smc`) until the draws say that noise is less than a hundredth of the
-variance of the outcomes (a tenth of their standard deviation), and then taken at their likeliest
-(`gp-map`), unless that shows noise again. With noise draws found more, without it neither did
-(`docs/results/choices/NOISE.md`). Draws have the first say, as the likeliest noise stays at its
-prior's mode, .7 %, until outcomes lie close together.
+and goals alone, and, where one goal is modelled as a whole, at its outcomes: while they are few, or
+noise is more than a fiftieth of their variance, hyperparameters are drawn (`gp-smc`), else taken at
+their likeliest (`gp-map`). With few outcomes or noise draws found more, else neither did
+(`docs/results/choices/NOISE.md`). Draws see noise first: the likeliest stays at its prior's mode,
+.7 %, until outcomes lie close together.
 """
 
 import statistics
@@ -27,18 +26,18 @@ __all__ = ["Auto", "Options"]
 MANY = 20
 """With more parameters than this a model of the whole space may know too little of it."""
 
+FEW = 15
+"""Up to so many outcomes the likeliest hyperparameters are often far from the true ones."""
 
-NOISY, QUIET = 0.02, 0.01
-"""Shares of the outcomes' variance: noise as `gp-map` fits it that counts, and as `gp-smc` draws it
-that does not. Draws tell more: their mean, not their mode."""
+NOISY = 0.02
+"""Noise counts from this share of the outcomes' variance."""
 
-MOST, COLD = 200, 100
-"""With more outcomes than the first draws of the hyperparameters cost too much, and say too little;
-with more than the second they take seconds where no earlier draws are at hand."""
+MOST = 200
+"""With more outcomes than this draws of the hyperparameters cost too much, and say too little."""
 
 
 class Auto:
-    """`gp-smc`, `gp-map` or `gp-global-local`: what people get who name no method."""
+    """`gp-map`, `gp-smc` or `gp-global-local`: what people get who name no method."""
 
     def __init__(self, space: Space, goals: Goals, options: Options, seed: int) -> None:
         name, why = _choice(space, goals)
@@ -51,7 +50,7 @@ class Auto:
         else:
             self.strategy = ModelBased("gp-map", space, goals, options, seed)
         self.drawn: ModelBased | None = None
-        if name == "gp-smc":
+        if name == "gp-map" and not (goals.several or goals.constraints or space.pool is not None):
             self.drawn = ModelBased("gp-smc", space, goals, options, seed)
 
     def ask(
@@ -88,27 +87,25 @@ class Auto:
         if self.drawn is None:
             return self.strategy, state
         complete = [trial for trial in trials if trial.state == "complete"]
-        was = len(complete) <= COLD if state is None else bool(state.get("drawn"))
         noise = self._noise(complete, state)
-        now = was if noise is None else noise >= (QUIET if was else NOISY)
-        now = now and len(complete) <= MOST
-        if noise is not None:
-            asks = "gp-smc asks" if now else "gp-map asks"
-            crowd = f" ({len(complete)} outcomes, more than {MOST})" * (len(complete) > MOST)
-            share = f"{noise:.1%}" if noise >= 0.0005 else "below 0.1%"
-            self.note = f"{self.chosen}; noise is {share} of the variance: {asks}{crowd}"
-        if state is not None and now != was:  # the fit of the other model says nothing to this one
-            state = {name: told for name, told in state.items() if name != "surrogates"}
+        few, noisy, many = len(complete) <= FEW, noise >= NOISY, len(complete) > MOST
+        now = few or (noisy and not many)
+        told = f"noise {noise:.1%} of the variance" if noisy else f"noise below {NOISY:.0%}"
+        told = "few outcomes" if few else f"more than {MOST} outcomes" if many else told
+        self.note = f"{self.chosen}; {'gp-smc' if now else 'gp-map'} asks: {told}"
+        if state is not None and now != bool(state.get("drawn")):
+            # the fit of the other model says nothing to this one
+            state = {name: value for name, value in state.items() if name != "surrogates"}
         return (self.drawn if now else self.strategy), state
 
-    def _noise(self, complete: Sequence[Trial], state: Mapping[str, Any] | None) -> float | None:
-        """Its share of the outcomes' variance: as told, or as last fitted; None: neither."""
+    def _noise(self, complete: Sequence[Trial], state: Mapping[str, Any] | None) -> float:
+        """Its share of the outcomes' variance: as told with them, or as last fitted."""
         name = self.goals.goals[0].name
         sems = [trial.sems[name] for trial in complete if name in trial.sems]
         if len(sems) == len(complete) > 1:
             spread = statistics.pvariance(trial.values[name] for trial in complete)
             return statistics.fmean(sem**2 for sem in sems) / spread if spread > 0.0 else 0.0
-        return ((state or {}).get("diagnostics") or {}).get("noise_var")
+        return float((state or {}).get("diagnostics", {}).get("noise_var", 0.0))
 
 
 def _choice(space: Space, goals: Goals) -> tuple[str, str]:
@@ -124,5 +121,5 @@ def _choice(space: Space, goals: Goals) -> tuple[str, str]:
     if count > MANY:
         why = "every second point near the best, in case the model of the whole is lost"
         return "gp-global-local", f"{told}, more than {MANY}: {why}"
-    why = f"one model of the whole space, and gp-map once outcomes show noise below {QUIET:.0%}"
-    return "gp-smc", f"{told}, at most {MANY}: {why}"
+    why = "one model of the whole space, by gp-smc while outcomes are few or noisy"
+    return "gp-map", f"{told}, at most {MANY}: {why}"

@@ -283,7 +283,7 @@ def test_a_named_run_that_goes_on_keeps_its_seed(wald):
 def test_auto_is_the_default_and_says_so(wald):
     run = wald.json(*["run", "bo", "--problem", "branin", "--budget", "3", "--seed", "0"])
     assert run["method"] == "auto"
-    assert "auto chose gp-smc" in run["diagnostics"]["note"]
+    assert "auto chose gp-map" in run["diagnostics"]["note"]
 
 
 def test_an_objective_that_fails_leaves_a_finished_run(wald):

@@ -77,7 +77,7 @@ def test_belief_is_that_of_the_one_whose_turn_it_is() -> None:
 
 
 def test_auto_takes_it_for_more_than_twenty_parameters_only() -> None:
-    for count, name in ((20, "gp-smc"), (21, "gp-global-local")):
+    for count, name in ((20, "gp-map"), (21, "gp-global-local")):
         space = Space({f"x{i}": real(0.0, 1.0) for i in range(count)})
         made = make_strategy("auto", space, LOSS, {}, 0)
         assert isinstance(made, Auto)
