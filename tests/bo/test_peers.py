@@ -206,6 +206,18 @@ def test_a_mad_outcome_is_survived(method: str) -> None:
     assert PLANE.check(point) == point
 
 
+def test_smac_takes_outcomes_at_bounds_of_many_digits() -> None:
+    pytest.importorskip("smac")
+    low, high = 0.12345678901234562, 0.99999999994494362
+    study = Study({"x": real(low, high)}, "minimize loss", method="smac", seed=0)
+    for x in (low, high):
+        study.add({"x": x}, x)
+    for _ in range(3):
+        (trial,) = study.ask()
+        assert low <= float(trial.parameters["x"]) <= high
+        study.tell(trial, 0.5)
+
+
 def test_without_its_package_the_message_says_what_to_install(
     method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

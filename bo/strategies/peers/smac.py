@@ -166,7 +166,14 @@ class SMAC:
         return made
 
     def _configuration(self, configurations: Any, values: Mapping[str, Any]) -> Any:
-        return self.configspace.Configuration(configurations, values=dict(values))
+        """Within the bounds that ConfigSpace keeps, which it rounds to 13 digits."""
+        bounded = {
+            name: min(max(value, configurations[name].lower), configurations[name].upper)
+            if isinstance(value, float)
+            else value
+            for name, value in values.items()
+        }
+        return self.configspace.Configuration(configurations, values=bounded)
 
     def _hyperparameter(self, name: str, parameter: Parameter) -> Any:
         kinds = self.configspace
