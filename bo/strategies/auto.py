@@ -3,7 +3,7 @@
 `note` says what was chosen and why, in one line that every run with `auto` shows. It looks at space
 and goals alone, and, where one goal is modelled as a whole, at its outcomes: while they are few, or
 noise is more than a fiftieth of their variance, hyperparameters are drawn (`gp-smc`), else taken at
-their likeliest (`gp-map`). With few outcomes or noise draws found more, else neither did
+their likeliest (`gp-map`). With noise draws found more, with few outcomes no less
 (`docs/results/choices/NOISE.md`). Draws see noise first: the likeliest stays at its prior's mode,
 .7 %, until outcomes lie close together.
 """
