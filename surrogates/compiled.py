@@ -1,7 +1,8 @@
 """What numba compiles: loops over arrays. Compiled once per machine and kept on disk.
 
-The first use on a machine takes seconds to minutes longer. This is told once per process, as an
-INFO of the logger `surrogates.compiled`; `apps/progress.py` shows it.
+The first use on a machine takes seconds longer. This is told once per process, as an INFO of the
+logger `surrogates.compiled`; `apps/progress.py` shows it. Loops over elements compile soonest: an
+assignment of one array to part of another brings the text of its error with it, for 1.5 s more.
 """
 
 import inspect

@@ -284,14 +284,19 @@ def _slopes(
             value, slope = log_cdf(gaps[j, i] / spreads[j])
             logs[i] += value
             by_gap[j, i] = slope / spreads[j]
-    top = logs.max()
-    shares = np.exp(logs - top)
-    total = shares.sum()
-    shares /= total
-    for j in range(c):
-        by_gap[j] *= shares
-        by_spread[j] = -(by_gap[j] * gaps[j]).sum() / spreads[j]
-    return top + math.log(total), shares * slopes, (shares * by_std).sum(), by_gap, by_spread
+    top, total, to_std = -math.inf, 0.0, 0.0
+    for i in range(k):
+        top = max(top, logs[i])
+    for i in range(k):
+        total += math.exp(logs[i] - top)
+    for i in range(k):
+        share = math.exp(logs[i] - top) / total
+        slopes[i] *= share
+        to_std += share * by_std[i]
+        for j in range(c):
+            by_gap[j, i] *= share
+            by_spread[j] -= by_gap[j, i] * gaps[j, i] / spreads[j]
+    return top + math.log(total), slopes, to_std, by_gap, by_spread
 
 
 @compiled

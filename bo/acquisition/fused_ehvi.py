@@ -149,21 +149,24 @@ def hypervolume_slopes(
             logs[b] += gain + math.log(stds[j, h])
             to_mean[b, j] = by_mean / stds[j, h]
             to_std[b, j] = by_std / stds[j, h]
-    top = logs.max()
-    shares = np.exp(logs - top)
-    total = shares.sum()
+    top, total = -math.inf, 0.0
+    for b in range(boxes):
+        top = max(top, logs[b])
+    for b in range(boxes):
+        total += math.exp(logs[b] - top)
     by_means, by_stds = np.zeros((m, k)), np.zeros((m, k))
     of_history = np.zeros(k)
     for b in range(boxes):
-        share = shares[b] / total
+        share = math.exp(logs[b] - top) / total
         of_history[history[b]] += share
         for j in range(m):
             by_means[j, history[b]] += share * to_mean[b, j]
             by_stds[j, history[b]] += share * to_std[b, j]
     by_spread = np.empty((c, k))
     for i in range(c):
-        pulls[i] *= of_history
-        by_spread[i] = -pulls[i] * gaps[i] / spreads[i]
+        for h in range(k):
+            pulls[i, h] *= of_history[h]
+            by_spread[i, h] = -pulls[i, h] * gaps[i, h] / spreads[i, h]
     return top + math.log(total), by_means, by_stds, pulls, by_spread
 
 

@@ -170,7 +170,8 @@ def _moments(
     (draws, n), (m, d) = alpha.shape, x.shape
     mean, var = np.empty((draws, m)), np.empty((draws, m))
     columns = np.ascontiguousarray(x.T)
-    k, r, decay, bits = np.empty((n, m)), np.empty(m), np.empty(m), np.empty(m)
+    k, half = np.empty((n, m)), np.empty((n, m))
+    r, decay, bits = np.empty(m), np.empty(m), np.empty(m)
     for s in range(draws):
         weight = lengthscale[s] ** -2.0
         prior = signal_var[s] + MEAN_VAR
@@ -194,8 +195,8 @@ def _moments(
                 exp(decay, bits, m)
             for j in range(m):
                 k[i, j] = signal_var[s] * decay[j] + MEAN_VAR
-        mean[s] = np.dot(alpha[s], k)
-        half = np.dot(root[s], k)
+        np.dot(alpha[s], k, mean[s])
+        np.dot(root[s], k, half)
         left = var[s]
         left[:] = prior
         for i in range(n):

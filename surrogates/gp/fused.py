@@ -43,7 +43,6 @@ _dpotri = _lapack("dpotri", "cidii")
 _dpotrs = _lapack("dpotrs", "ciididii")
 
 
-@compiled
 def log_likelihoods(
     x: Array, squares: Array, rows: Array, y: Array, known: Array, matern: bool, room: Room
 ) -> tuple[Array, Array]:
@@ -58,13 +57,13 @@ def log_likelihoods(
         matern: or RBF.
         room: of `lanes.scratch`; it has no rows where there are too many for lanes.
     """
-    chains, dim = x.shape
-    values, gradients = np.empty(chains), np.zeros((chains, dim))
-    _log_likelihoods(x, values, gradients, squares, rows, y, known, matern, room)
+    values, gradients = np.full(len(x), np.nan), np.zeros(x.shape)
+    _by_lanes(x, values, gradients, len(squares), rows, y, known, matern, room)
+    if np.isnan(values).any():  # what is seldom needed is compiled when it is
+        _one_by_one(x, values, gradients, squares, y, known, matern)
     return values, gradients
 
 
-@compiled
 def log_posteriors(
     x: Array,
     squares: Array,
@@ -77,11 +76,10 @@ def log_posteriors(
     shared: Array,
 ) -> tuple[Array, Array]:
     """See `Hyperposterior.value_and_grad`; the last two are of `hyperpriors.terms`."""
-    chains, dim = x.shape
-    values, gradients = np.empty(chains), np.zeros((chains, dim))
-    _log_likelihoods(x, values, gradients, squares, rows, y, known, matern, room)
-    for c in range(chains):
-        values[c] += _log_prior(x[c], gradients[c], len(squares), terms, shared)
+    values, gradients = log_likelihoods(x, squares, rows, y, known, matern, room)
+    _add_log_priors(x, values, gradients, terms)
+    if shared.size:
+        _add_shrinkages(x, values, gradients, len(squares), shared)
     return values, gradients
 
 
@@ -114,10 +112,12 @@ def leapfrogs(
                 for j in range(i + 1):
                     moved += factor[i, j] * momentum[c, j]
                 x[c, i] += size * moved
-        gradient[:] = 0.0
-        _log_likelihoods(x, values, gradient, squares, rows, y, known, matern, room)
-        for c in range(chains):
-            values[c] += _log_prior(x[c], gradient[c], len(squares), terms, shared)
+        values[:] = np.nan
+        _by_lanes(x, values, gradient, len(squares), rows, y, known, matern, room)
+        _one_by_one(x, values, gradient, squares, y, known, matern)
+        _add_log_priors(x, values, gradient, terms)
+        if shared.size:
+            _add_shrinkages(x, values, gradient, len(squares), shared)
         share = size
     for c in range(chains):
         _kick(momentum[c], gradient[c], factor, 0.5 * size)
@@ -125,41 +125,77 @@ def leapfrogs(
 
 
 @compiled
-def _log_likelihoods(
+def _by_lanes(
     x: Array,
     values: Array,
     gradients: Array,
-    squares: Array,
+    p: int,
     rows: Array,
     y: Array,
     known: Array,
     matern: bool,
     room: Room,
 ) -> None:
-    """By lanes; one after the other, where they are few and where a matrix needs a jitter."""
+    """Likelihoods of those that are enough for lanes; a value is NaN where a jitter is needed."""
     chains, dim = x.shape
-    values[:] = np.nan
-    if len(room[1]):
-        some, of_some, slopes = np.empty((LANES, dim)), np.empty(LANES), np.empty((LANES, dim))
-        for first in range(0, chains, LANES):
-            count = min(LANES, chains - first)
-            if count < _FEWEST:
-                continue
-            for v in range(LANES):
-                some[v] = x[first + min(v, count - 1)]
-            likelihoods(some, of_some, slopes, len(squares), rows, y, known, matern, room)
-            values[first : first + count] = of_some[:count]
-            gradients[first : first + count] = slopes[:count]
-    if not np.isnan(values).any():
+    if not len(room[1]):
+        return
+    some, of_some, slopes = np.empty((LANES, dim)), np.empty(LANES), np.empty((LANES, dim))
+    for first in range(0, chains, LANES):
+        count = min(LANES, chains - first)
+        if count < _FEWEST:
+            continue
+        for v in range(LANES):
+            for i in range(dim):
+                some[v, i] = x[first + min(v, count - 1), i]
+        likelihoods(some, of_some, slopes, p, rows, y, known, matern, room)
+        for v in range(count):
+            values[first + v] = of_some[v]
+            for i in range(dim):
+                gradients[first + v, i] = slopes[v, i]
+
+
+@compiled
+def _one_by_one(
+    x: Array,
+    values: Array,
+    gradients: Array,
+    squares: Array,
+    y: Array,
+    known: Array,
+    matern: bool,
+) -> None:
+    """Likelihoods of those whose values are NaN."""
+    lacking = 0
+    for value in values:
+        lacking += math.isnan(value)
+    if not lacking:
         return
     n = len(y)
-    of_pairs, matrix, both = np.empty((3, len(squares[0]))), np.empty((n, n)), np.empty((2, n))
-    for c in range(chains):
-        if np.isnan(values[c]):
+    of_pairs, matrix, both = np.empty((3, squares.shape[1])), np.empty((n, n)), np.empty((2, n))
+    for c in range(len(x)):
+        if math.isnan(values[c]):
             gradients[c] = 0.0
             values[c] = _log_likelihood(
                 x[c], gradients[c], squares, y, known, matern, of_pairs, matrix, both
             )
+
+
+@compiled
+def _add_log_priors(x: Array, values: Array, gradients: Array, terms: Array) -> None:
+    for c in range(len(x)):
+        for i in range(len(terms)):
+            centre, precision, shape, rate, constant = terms[i]
+            off = x[c, i] - centre
+            risen = rate * math.exp(x[c, i]) if rate > 0.0 else 0.0
+            values[c] += constant - 0.5 * precision * off * off + shape * x[c, i] - risen
+            gradients[c, i] += shape - precision * off - risen
+
+
+@compiled
+def _add_shrinkages(x: Array, values: Array, gradients: Array, p: int, shared: Array) -> None:
+    for c in range(len(x)):
+        values[c] += shrinkage(x[c, :p], gradients[c, :p], shared)
 
 
 @compiled
@@ -168,21 +204,6 @@ def _kick(push: Array, slope: Array, factor: Array, share: float) -> None:
     for i in range(len(push)):
         for j in range(i + 1):
             push[j] += share * factor[i, j] * slope[i]
-
-
-@compiled
-def _log_prior(x: Array, gradient: Array, p: int, terms: Array, shared: Array) -> float:
-    """Logarithm of the prior; its gradient is added to that at hand."""
-    value = 0.0
-    for i in range(len(x)):
-        centre, precision, shape, rate, constant = terms[i]
-        off = x[i] - centre
-        risen = rate * math.exp(x[i]) if rate > 0.0 else 0.0
-        value += constant - 0.5 * precision * off * off + shape * x[i] - risen
-        gradient[i] += shape - precision * off - risen
-    if shared.size:
-        value += shrinkage(x[:p], gradient[:p], shared)
-    return value
 
 
 @compiled
@@ -202,9 +223,12 @@ def _log_likelihood(
     n = len(y)
     exponent, k, slope = rows[0], rows[1], rows[2]
     alpha, beta = both[0], both[1]
-    size, two = np.array([n], dtype=np.int32), np.array([2], dtype=np.int32)
-    failed = np.zeros(1, dtype=np.int32)
-    weight = np.exp(-2.0 * x[:p])
+    whole = np.empty(3, dtype=np.int32)
+    size, two, failed = whole[:1], whole[1:2], whole[2:]
+    size[0], two[0], failed[0] = n, 2, 0
+    weight = np.empty(p)
+    for q in range(p):
+        weight[q] = math.exp(-2.0 * x[q])
     signal_var = math.exp(x[p])
     noise_var = 0.0 if len(known) else math.exp(x[p + 1])
     squared = np.dot(weight, squares)
@@ -240,8 +264,8 @@ def _log_likelihood(
     log_det = 0.0
     for i in range(n):
         log_det += math.log(matrix[i, i])
-    alpha[:] = y
-    beta[:] = 1.0
+    for i in range(n):
+        alpha[i], beta[i] = y[i], 1.0
     _dpotrs(
         _LOWER.ctypes, size.ctypes, two.ctypes, matrix.ctypes, size.ctypes, both.ctypes,
         size.ctypes, failed.ctypes,
@@ -256,8 +280,14 @@ def _log_likelihood(
         for j in range(i + 1, n):
             slope[at] *= alpha[i] * alpha[j] - matrix[i, j]
             at += 1
-    constant = MEAN_VAR * (alpha.sum() ** 2 - beta.sum())
-    gradient[:p] = -2.0 * weight * np.dot(squares, slope)
+    mixed, ones = 0.0, 0.0
+    for i in range(n):
+        mixed += alpha[i]
+        ones += beta[i]
+    constant = MEAN_VAR * (mixed * mixed - ones)
+    pulls = np.dot(squares, slope)
+    for q in range(p):
+        gradient[q] = -2.0 * weight[q] * pulls[q]
     # See `Hyperposterior._batched`.
     gradient[p] = 0.5 * (fitted - n - noisy - constant)
     if not len(known):

@@ -283,14 +283,18 @@ def shrinkage(x: Array, gradient: Array, shared: Array) -> float:
     nodes, log_nodes, up, down, density = shared
     reach = max(abs(nodes[0]), abs(nodes[-1]))
     product, share, tanh = np.ones(m), np.empty(m), np.empty((p, m))
-    logs = np.empty(0)
+    logs, wide = np.empty(m), False
+    for k in range(m):
+        logs[k] = log_nodes[k]
     size = 0.0  # of the logarithm of a product, at most
     for j in range(p):
         a, b = math.exp(-2.0 * x[j]), math.exp(2.0 * x[j])
         size += abs(2.0 * x[j]) + reach
         if size > _GREATEST_LOG:
-            logs = (logs if len(logs) else log_nodes) - np.log(product)
-            product[:] = 1.0
+            wide = True
+            for k in range(m):
+                logs[k] -= math.log(product[k])
+                product[k] = 1.0
             size = abs(2.0 * x[j]) + reach
         for k in range(m):
             above, below = a * up[k], b * down[k]
@@ -298,14 +302,15 @@ def shrinkage(x: Array, gradient: Array, shared: Array) -> float:
             product[k] *= both
             tanh[j, k] = (above - below) / both
     top = 0.0
-    if len(logs):
-        logs = logs - np.log(product)
-        top = logs.max()
-        share[:] = np.exp(logs - top)
-    else:
+    if wide:
+        top = -math.inf
         for k in range(m):
-            share[k] = density[k] / product[k]
-    total = share.sum()
+            logs[k] -= math.log(product[k])
+            top = max(top, logs[k])
+    total = 0.0
+    for k in range(m):
+        share[k] = math.exp(logs[k] - top) if wide else density[k] / product[k]
+        total += share[k]
     for j in range(p):
         gradient[j] += 2.0 * np.dot(tanh[j], share) / total
     return top + math.log(total)

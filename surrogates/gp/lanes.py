@@ -230,7 +230,8 @@ def _pull(
     m = len(alpha)
     for i in range(0, m, 2):
         inner(sums, inverse, i, matrix, m, i, m)
-        alpha[i], alpha[i + 1] = sums[0], sums[2]
+        for v in range(LANES):
+            alpha[i, v], alpha[i + 1, v] = sums[0, v], sums[2, v]
     noisy = np.zeros(LANES)
     for i in range(0, m, 2):
         upper = i * (i - 1) // 2  # where the pairs of a row begin
