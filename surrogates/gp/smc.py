@@ -6,11 +6,15 @@ the first ones are tempered from the prior (Del Moral, Doucet & Jasra 2006, "Seq
 Samplers"). The engine is `surrogates/inference/smc.py`; density and priors are `hyperposterior` and
 `hyperpriors`, the model of the draws is `mixture`.
 
+Departs from them: where the first fit has many rows, its particles are draws of the posterior by
+`hmc`, which is several times sooner done than tempering there.
+
 The density that the particles are of is made again from the rows it had, which the state names by
 their columns, with the outcomes as they were seen then: these are standardised anew at each fit.
 """
 
 import dataclasses
+import math
 import zlib
 from typing import Any
 
@@ -19,13 +23,16 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from surrogates.contract import State
-from surrogates.gp import bayesian
+from surrogates.gp import bayesian, hmc as gp_hmc
 from surrogates.gp.bayesian import Problem
 from surrogates.gp.hyperposterior import Hyperposterior
 from surrogates.gp.mixture import MixtureGP
-from surrogates.inference import smc
+from surrogates.inference import hmc, smc
+from surrogates.inference.contract import Draws
 from surrogates.inputs import Inputs
 from surrogates.options import option, options
+
+_MANY = 50  # with more rows chains are sooner done than tempering
 
 
 @options
@@ -33,6 +40,12 @@ class Options(bayesian.Options, smc.Options):
     """The model, and how its hyperparameters are drawn."""
 
     particles: int = option(default=256, help="of the sampler", low=16, high=1_000_000)
+    begin: str = option(
+        default="auto",
+        help="particles of the first fit: tempered from the prior; the posterior's own, by chains "
+        "of HMC; or what is sooner done, chains from 51 rows on",
+        choices=("auto", "prior", "chains"),
+    )
     carried_moves: int = option(
         default=6, help="most trajectories of a stage from an earlier fit", low=1, high=100_000
     )
@@ -50,20 +63,52 @@ def fit(
 ) -> MixtureGP:
     """Draw the hyperparameters (see `surrogates.contract.Fit`); diagnostics are the engine's.
 
-    `state` holds the particles and the rows of their density.
+    `state` holds the particles and the rows of their density. Without particles that once came from
+    the prior there is no `log_normaliser`.
     """
     problem = Problem(train_X, train_Y, train_Yvar, inputs, options, generator)
     told = problem.carried(warm_start)
     before = _before(problem, told, options.particles)
-    if before is not None:
+    by_chains = options.begin == "chains" or (options.begin == "auto" and len(train_X) > _MANY)
+    from_prior = bool(told.get("from_prior", True)) if before is not None else not by_chains
+    if before is None and by_chains:
+        draws, state = _by_chains(problem, options.particles)
+    elif before is None:
+        first = problem.prior.sample(options.particles, problem.generator, problem.exact.X)
+        state = smc.init(problem.prior, first)
+        draws, state = smc.run(
+            problem.prior, problem.density, state, options=options, generator=problem.generator
+        )
+    else:
         state = smc.State.from_json(told["particles"], before, problem.exact.X)
         own = dataclasses.replace(options, most_moves=options.carried_moves)
-    else:
-        before = problem.prior
-        first = before.sample(options.particles, problem.generator, problem.exact.X)
-        state, own = smc.init(before, first), options
-    draws, state = smc.run(before, problem.density, state, options=own, generator=problem.generator)
-    return problem.model(draws, {"particles": state.to_json(), "rows": _rows(problem)})
+        draws, state = smc.run(
+            before, problem.density, state, options=own, generator=problem.generator
+        )
+    kept = {"particles": state.to_json(), "rows": _rows(problem), "from_prior": from_prior}
+    model = problem.model(draws, kept)
+    if not from_prior:
+        for name in ("log_normaliser", "log_normaliser_sd"):
+            model.diagnostics.pop(name, None)
+    return model
+
+
+def _by_chains(problem: Problem, particles: int) -> tuple[Draws, smc.State]:
+    """Draws of the posterior as `gp-hmc` makes them, and as many of them as there are particles."""
+    how = gp_hmc.Options()
+    least = math.ceil(particles / how.chains)
+    how = dataclasses.replace(
+        how,
+        draws=max(how.draws, least),
+        most_draws=max(how.most_draws, least),
+        ess=max(how.ess, particles / 2),
+    )
+    chains, _ = problem.chains(how.chains, None)
+    draws, _ = hmc.run(problem.density, chains, options=how, generator=problem.generator)
+    drawn = draws.x.flatten(0, 1)
+    place = torch.linspace(0, len(drawn) - 1, particles, dtype=torch.float64, device="cpu")
+    some = drawn[place.round().to(dtype=torch.int64, device=drawn.device)]
+    return draws, smc.init(problem.density, some)
 
 
 def _rows(problem: Problem) -> list[list[Any]]:

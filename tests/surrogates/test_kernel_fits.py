@@ -246,3 +246,59 @@ def test_a_study_asks_with_a_composite_kernel_and_a_warp() -> None:
     state = study.trials[-1].method_state
     assert state is not None
     assert state["surrogates"]["value"]["kernel"] == "matern32 + linear warped"
+
+
+def test_particles_begin_as_draws_of_chains_where_rows_are_many() -> None:
+    """They say of the posterior what tempering from the prior does; the next fit carries them."""
+    X = torch.rand((53, 2), generator=seeded(0), **F64)
+    Y = torch.sin(5.0 * X.sum(dim=1, keepdim=True)) + 0.1 * torch.randn(
+        (53, 1), generator=seeded(1), **F64
+    )
+
+    def fitted(rows: int, *, told: Any = None, **options: Any) -> MixtureGP:
+        return smc.fit(
+            X[:rows],
+            Y[:rows],
+            inputs=Inputs.reals(2),
+            options=smc.Options(**options),
+            generator=seeded(2),
+            warm_start=told,
+        )
+
+    few, many = fitted(50), fitted(51)
+    assert "log_normaliser" in few.diagnostics
+    assert "rhat_max" not in few.diagnostics
+    assert "log_normaliser" not in many.diagnostics
+    assert many.diagnostics["rhat_max"] < 1.05
+    assert torch.equal(fitted(51).draws, many.draws)
+    from_prior = fitted(51, begin="prior")
+    assert "log_normaliser" in from_prior.diagnostics
+    told, other = (
+        torch.tensor(model.state["particles"]["x"], **F64) for model in (many, from_prior)
+    )
+    assert told.shape == other.shape == (256, 4)
+    weight = torch.tensor(from_prior.state["particles"]["log_weights"], **F64).exp()
+    mean = weight @ other
+    sd = (weight @ (other - mean).square()).sqrt()
+    assert bool(((told.mean(dim=0) - mean).abs() < 0.5 * sd).all())
+    assert bool(((told.std(dim=0) / sd - 1.0).abs() < 0.4).all())
+    state = json.loads(json.dumps(many.state))
+    following = fitted(52, told=state)
+    assert "rhat_max" not in following.diagnostics
+    assert following.diagnostics["stages"] >= 1.0
+    assert "log_normaliser" not in following.diagnostics
+    assert "log_normaliser" not in fitted(53, told=following.state).diagnostics
+    carried = fitted(52, told=json.loads(json.dumps(from_prior.state)))
+    assert "log_normaliser" in carried.diagnostics
+    assert fitted(20, begin="chains").diagnostics["rhat_max"] < 1.05
+
+
+def test_particles_of_chains_are_as_many_as_asked() -> None:
+    X = torch.rand((12, 2), generator=seeded(0), **F64)
+    Y = torch.sin(5.0 * X.sum(dim=1, keepdim=True))
+    for particles in (16, 9000):
+        options = smc.Options(begin="chains", particles=particles)
+        model = smc.fit(X, Y, inputs=Inputs.reals(2), options=options, generator=seeded(0))
+        x = torch.tensor(model.state["particles"]["x"], **F64)
+        assert len(x) == particles
+        assert len(x.unique(dim=0)) > 0.5 * particles
