@@ -86,7 +86,7 @@ class OutcomeConstraint:
             return None
         var = 0.0
         for name in self.names:
-            step = max(abs(values[name]), 1.0) * 1e-6
+            step = (max(abs(values[name]), sems[name]) or 1.0) * 1e-6
             up, down = ({**values, name: values[name] + each} for each in (step, -step))
             var += ((self.slack(up) - self.slack(down)) / (2 * step) * sems[name]) ** 2
         return math.sqrt(var)

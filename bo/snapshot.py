@@ -339,6 +339,8 @@ def _unscaled(belief: Belief, seen: Array) -> Array:
     """What a model sees, on the goal's own scale, its sign apart."""
     if belief.scale is None:
         return seen
+    if belief.scale.power == 1.0:
+        return belief.scale.backward(seen)
     known = belief.scale.backward(belief.outcomes[:, 0].double().cpu().numpy())
     reach = FARTHEST * (float(np.ptp(known)) or 1.0)
     return np.clip(belief.scale.backward(seen), known.min() - reach, known.max() + reach)

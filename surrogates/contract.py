@@ -16,6 +16,7 @@ One method = one module holding, in this order: a header (what, paper, equations
 A missing ability raises `CapabilityError`, which names what to use instead.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -67,6 +68,12 @@ class Fit(Protocol):
             DataError: NaN or infinite values, shapes that disagree, no rows.
         """
         ...
+
+
+def least_spread(Y: Tensor) -> float:
+    """The standard deviation below which outcomes count as all alike: that of rounding."""
+    told = torch.finfo(Y.dtype)
+    return max(max(1e-12, 2.0 * told.eps) * float(Y.abs().max()), math.sqrt(told.tiny))
 
 
 def check_data(

@@ -81,12 +81,16 @@ class Power:
 
 
 def _bend(z: Array, power: float) -> Array:
+    if power == 1.0:
+        return z
     if abs(power) < 1e-6:
         return np.log1p(z)
     return np.expm1(power * np.log1p(z)) / power
 
 
 def _unbend(g: Array, power: float) -> Array:
+    if power == 1.0:
+        return g
     if abs(power) < 1e-6:
         return np.expm1(g)
     with np.errstate(divide="ignore"):

@@ -133,7 +133,7 @@ def _spread(scores: Array, raw: int, generator: Generator) -> NDArray[np.int64]:
     """Positions of the starts: the best, and a Boltzmann sample of the first `raw` scores."""
     best = np.argsort(-scores, kind="stable")[:BEST_STARTS]
     finite = np.maximum(scores[:raw], np.quantile(scores[:raw], 0.1))
-    standard = (finite - finite.mean()) / max(float(finite.std()), 1e-12)
+    standard = (finite - finite.mean()) / (float(finite.std()) or 1.0)
     # The greatest of score + Gumbel noise are a sample without replacement.
     gumbel = -np.log(-np.log(_draw(1, raw, generator)[:, 0].clip(1e-12, 1 - 1e-12)))
     drawn = np.argsort(-(GREED * standard + gumbel), kind="stable")

@@ -37,7 +37,8 @@ class ThompsonSample(AcquisitionFunction):
         models: list[Any] = [goal, *limits]
         self.paths: list[Callable[[Tensor], Tensor]] = [m.draw_path(generator) for m in models]
         told = torch.stack([path(observed) for path in self.paths])
-        self.units = told.std(dim=1).clamp_min(1e-12)
+        units = told.std(dim=1)
+        self.units = torch.where(units > 0, units, 1.0)
         self.centre = told[0].mean()
 
     def forward(self, X: Float[Tensor, "b 1 d"]) -> Float[Tensor, " b"]:

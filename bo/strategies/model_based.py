@@ -49,6 +49,7 @@ INITIAL = 3
 INCUMBENTS = 5
 STALLED = 10
 SHOWS = 0.01  # of the spread of the outcomes
+_UNITS = 1e-3, 1e3  # spreads within need no other units; what BoTorch takes for nothing is 1e-6
 FAR = 0.1
 _FEWEST_OUTCOMES = 2
 _FEWEST_FOR_A_SCALE = 6
@@ -328,13 +329,14 @@ class ModelBased:
         And at how many outcomes that was chosen: it holds until there are a quarter more.
         """
         n = len(y)
+        plain = _straight(y)
         if self.options.transform == "none" or n < _FEWEST_FOR_A_SCALE:
-            return *self._fit(X, y, var, None, generator, warm_start), None, 0
+            return *self._fit(X, y, var, plain, generator, warm_start), plain, 0
         power = Power.fit(y)
         if chosen and chosen["at"] <= n < 1.25 * chosen["at"]:
-            scale = power if chosen["power"] else None
+            scale = power if chosen["power"] else plain
             return *self._fit(X, y, var, scale, generator, warm_start), scale, chosen["at"]
-        scales = [None, power]
+        scales = [plain, power]
         own = self.surrogate == "gp-map"
         judge = self if own else self._judge
         tried = [
@@ -362,12 +364,13 @@ class ModelBased:
         names += [_SUCCESS] * (len(held) - len(names))
         diagnostics = dict(held[0].diagnostics)
         diagnostics["seconds"] = sum(model.diagnostics["seconds"] for model in held)
-        if belief.scale is not None:
+        bent = belief.scale is not None and belief.scale.power != 1.0
+        if belief.scale is not None and bent:
             diagnostics["power"] = belief.scale.power
         states = {name: model.state for name, model in zip(names, held, strict=True)}
         told: dict[str, Any] = {"surrogates": states, "diagnostics": diagnostics}
         if belief.chosen_at:
-            told["scale"] = {"at": belief.chosen_at, "power": belief.scale is not None}
+            told["scale"] = {"at": belief.chosen_at, "power": bent}
         return told
 
     def _acquisition(
@@ -447,6 +450,14 @@ class ModelBased:
         return torch.as_tensor(encoded, dtype=self.like.dtype, device=self.like.device)
 
 
+def _straight(y: Array) -> Power | None:
+    """A scale for outcomes whose own units are far too large for them, or too small."""
+    spread = float(np.std(y))
+    if _UNITS[0] <= spread <= _UNITS[1] or spread <= 1e-12 * float(np.abs(y).max()):
+        return None
+    return Power(1.0, float(np.median(y)), spread)
+
+
 def _on_scale(scale: Power | None, y: Array, var: Array | None) -> tuple[Array, Array | None]:
     """Outcomes and their variances (to first order) on a scale."""
     if scale is None:
@@ -479,7 +490,8 @@ def _defined(y: Array, var: Array | None) -> tuple[Array, Array | None]:
     """Slacks, those that are undefined or infinite replaced by the worst or the best."""
     finite = y[np.isfinite(y)]
     low, high = (finite.min(), finite.max()) if len(finite) else (-1.0, 1.0)
-    y = np.where(np.isnan(y) | (y == -np.inf), min(low, -1e-9), np.where(y == np.inf, high, y))
+    worst = min(low, -1e-9 * (np.abs(finite).max(initial=0.0) or 1.0))
+    y = np.where(np.isnan(y) | (y == -np.inf), worst, np.where(y == np.inf, high, y))
     return y, None if var is None else np.nan_to_num(var, nan=0.0, posinf=0.0)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from surrogates.contract import State, check_data
+from surrogates.contract import State, check_data, least_spread
 from surrogates.gp import hyperpriors, kernels
 from surrogates.gp.hyperposterior import Data, Hyperposterior
 from surrogates.gp.mixture import MixtureGP
@@ -71,7 +71,7 @@ class Problem:
         y = train_Y[:, 0]
         self.centre = float(y.mean())
         spread = float(y.std()) if len(y) > 1 else 0.0
-        self.unit = spread if spread > 1e-12 * (1.0 + abs(self.centre)) else 1.0
+        self.unit = spread if spread >= least_spread(train_Y) else 1.0
         warped = inputs.numeric if options.warp else ()
         plain = options.kernel.strip() in kernels.PLAIN and not warped
         self.data = Data(

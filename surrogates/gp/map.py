@@ -45,7 +45,7 @@ from jaxtyping import Float
 from linear_operator.utils.warnings import NumericalWarning
 from torch import Generator, Tensor
 
-from surrogates.contract import State, check_data
+from surrogates.contract import State, check_data, least_spread
 from surrogates.gp import exact, warp
 from surrogates.inputs import Inputs
 from surrogates.options import option, options
@@ -189,7 +189,7 @@ def fit(
         train_Yvar,
         likelihood=None if train_Yvar is not None else _noisy(),
         covar_module=_scaled(TiedKernel(groups, matern=options.kernel == "matern52")),
-        outcome_transform=Standardize(m=1),
+        outcome_transform=Standardize(m=1, min_stdv=least_spread(train_Y)),
         input_transform=_warp(inputs, train_X) if options.warp else None,
     ).to(train_X)
     if warm_start is not None and len(warm_start["lengthscale"]) != len(set(inputs.groups)):

@@ -25,7 +25,7 @@ from botorch.models.transforms import Standardize
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from surrogates.contract import State, check_data
+from surrogates.contract import State, check_data, least_spread
 from surrogates.errors import CapabilityError, NotInstalledError
 from surrogates.inputs import Inputs
 from surrogates.options import option, options
@@ -80,7 +80,8 @@ def fit(
     with jax.enable_x64(True), warnings.catch_warnings():
         # Outcomes that are all alike have no deviation to divide by: that is no news.
         warnings.simplefilter("ignore", InputDataWarning)
-        model = SaasGP(train_X, train_Y, train_Yvar, outcome_transform=Standardize(m=1))
+        standard = Standardize(m=1, min_stdv=least_spread(train_Y))
+        model = SaasGP(train_X, train_Y, train_Yvar, outcome_transform=standard)
         draws, divergences = _sample(model, options, seed)
     model.load_mcmc_samples({name: each[:: options.thinning] for name, each in draws.items()})
     model.eval()
