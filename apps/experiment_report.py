@@ -111,6 +111,8 @@ def _page(
     if plan.kind == "bo":
         points = "2 per parameter, 4 to 16" if plan.initial is None else str(plan.initial)
         counted["initial design"] = f"{points}; the same points for every method"
+        if alike := _alike(results):
+            counted["nothing to compare"] = f"all points are of the initial design: {alike}"
     lines = [f"# {plan.name}", "", *(f"- {name}: {text}" for name, text in counted.items()), ""]
     if told["incomplete"]:
         rows = [[each["run"], each["state"], each["error"]] for each in told["incomplete"]]
@@ -127,6 +129,25 @@ def _page(
         lines += [f"### {problem.label}", "", *_problem_rows(results, told, problem)]
         lines += _picture(figures, problem.label, f"{problem.label}: median and quartiles")
     return "\n".join(lines)
+
+
+def _alike(results: Results) -> str:
+    """Budgets at which no method has asked for a point of its own, with their problems."""
+    asked: dict[tuple[int, str], bool] = {}
+    for (problem, _), runs in results.outcomes.items():
+        for run in runs:
+            told = zip(results.plan.budgets, run.values, run.asks, strict=True)
+            for budget, value, ask in told:
+                key = budget, problem
+                own = ask is not None or value is None
+                asked[key] = asked.get(key, False) or own
+    parts: list[str] = []
+    for budget in results.plan.budgets:
+        found = [
+            problem for (at, problem), any_ask in asked.items() if at == budget and not any_ask
+        ]
+        parts += [f"{budget} evaluations of {', '.join(found)}"] if found else []
+    return "; ".join(parts)
 
 
 _RANKS = (

@@ -40,12 +40,18 @@ def show_run(run: Mapping[str, Any]) -> None:
         table.add_row("", f"and {len(front) - _MOST_OF_A_FRONT} more of the front: wald export")
     if run["kind"] == "bo":
         counts = run["trials"]
+        limits = str(run["metrics"].get("goal", "")).partition(" subject to ")[2]
+        if limits and counts["complete"] and not front:
+            table.add_row("best", escape(f"none: no trial keeps {limits}"))
         told = (
             f"{counts['complete']} complete, {counts['failed']} failed, {counts['pending']} pending"
         )
         table.add_row("trials", told)
         for reason, count in run.get("failures", {}).items():
             table.add_row("failed", escape(f"{count} of {counts['failed']}: {reason}"))
+        others = counts["failed"] - sum(run.get("failures", {}).values())
+        if others:
+            table.add_row("failed", f"{others} of {counts['failed']}: other reasons (wald export)")
     table.add_row("seconds", f"{number(run['seconds'])} ({number(run['cpu_seconds'])} of CPU)")
     table.add_row("digest", str(run["digest"] or "-")[:16])
     numbers = dict(run["diagnostics"])

@@ -22,7 +22,9 @@ from surrogates.errors import UsageError
 if TYPE_CHECKING:
     from bo.study import Study
 
-Known = list[tuple[Parameters, dict[str, Any] | None]]
+Found = dict[str, Any] | str | None
+"""An outcome as for `tell`; the reason of a failed evaluation, or None where there is none."""
+Known = list[tuple[Parameters, Found]]
 _Item = TypeVar("_Item")
 _SHOWN = 5  # of what is invalid; the rest is counted
 _FAILED = ("", "nan", "na", "n/a", "null", "none", "failed")
@@ -38,8 +40,9 @@ def read_csv(
     """The rows of a CSV file with a column per parameter and one per outcome of the goals.
 
     A row in which one of these is empty is a failed evaluation. Fixed parameters need no column.
-    What `wald export --format csv` writes can be read; rows of trials that are not finished are
-    left out.
+    A column `sem.NAME` has the standard errors of an outcome, `reason` says why a row failed: what
+    `wald export --format csv` writes can be read; rows of trials that are not finished are left
+    out.
 
     Args:
         path: of the file.
@@ -61,22 +64,32 @@ def read_csv(
     missing = [each for each in [*needed, *names.values()] if each not in columns]
     if missing:
         told = ", ".join(columns) or "none"
+        if len(columns) == 1 and any(mark in columns[0] for mark in ";\t"):
+            raise UsageError(f"{path} expected commas between cells, got {told!r:.200}")
         raise UsageError(f"{path} expected a column {missing[0]}, got {told:.200}; add it")
     for column in [*space.parameters, *names.values()]:
         if columns.count(column) > 1:
             raise UsageError(f"{path} expected one column {column}, got several; rename them")
 
-    def read(cells: list[str]) -> tuple[Parameters, dict[str, Any] | None] | None:
+    sems = {n: f"sem.{n}" for n in goals.outcomes if f"sem.{n}" in columns}
+    reasons = ["reason"] if "reason" in columns and "reason" not in space.parameters else []
+
+    def read(cells: list[str]) -> tuple[Parameters, Found] | None:
         row = _named(columns, cells)
         if row.get("state") in ("waiting", "running") and "number" in columns:
             return None
         given = {n: row[n] for n in space.parameters if row.get(n, "") != ""}
         point = space.check({n: typed(space.parameters[n], text) for n, text in given.items()})
-        return point, _outcome({n: row[column] for n, column in names.items()})
+        found = _outcome({n: row[column] for n, column in names.items()})
+        if found is None:
+            return point, next((row[each] for each in reasons if row[each]), None)
+        errors = _outcome({n: row[column] for n, column in sems.items() if row[column]}) or {}
+        return point, found | {n: (found[n], sem) for n, sem in errors.items()}
 
     rows = [(f"line {line}", cells) for line, cells in lines]
     known, note = _read_all(f"{path}", rows, read, skip_invalid)
-    ignored = [each for each in columns if each not in [*space.parameters, *names.values()]]
+    used = [*space.parameters, *names.values(), *sems.values(), *reasons]
+    ignored = [each for each in columns if each not in used]
     told = [*([f"ignored {', '.join(ignored)}"] if ignored else []), *note]
     return known, f"{path.name}: {'; '.join(told)}" if told else None
 
@@ -116,11 +129,11 @@ def read_study(
     return known, f"{source.name}: {'; '.join(told)}" if told else None
 
 
-def _of_trial(trial: Trial, space: Space, goals: Goals) -> tuple[Parameters, dict[str, Any] | None]:
+def _of_trial(trial: Trial, space: Space, goals: Goals) -> tuple[Parameters, Found]:
     held = {name: v for name, v in trial.parameters.items() if name in space.parameters}
     point = space.check(held)
     if trial.state == "failed":
-        return point, None
+        return point, trial.reason
     for name in goals.outcomes:
         if name not in trial.values:
             raise UsageError(f"expected a goal {name!r}, got {', '.join(trial.values)}")
@@ -130,7 +143,7 @@ def _of_trial(trial: Trial, space: Space, goals: Goals) -> tuple[Parameters, dic
 def _read_all(
     source: str,
     items: Sequence[tuple[str, _Item]],
-    read: Callable[[_Item], tuple[Parameters, dict[str, Any] | None] | None],
+    read: Callable[[_Item], tuple[Parameters, Found] | None],
     skip_invalid: bool,
 ) -> tuple[Known, list[str]]:
     """What each item holds, and a part of a line about those that were left out.

@@ -5,8 +5,10 @@ it at any moment loses at most the evaluations in flight, and starting it again 
 """
 
 import contextlib
+import functools
 import inspect
 import threading
+import time
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -51,6 +53,7 @@ def optimise(
     stop = stop or Stopping()
     log = study.log
     flying: dict[int, tuple[Trial, Pending]] = {}
+    ended: dict[int, float] = {}  # an ask may take longer than what it waits for
     with _Heartbeat(study, flying):
         queue = _reclaimed(study)
         try:
@@ -61,15 +64,18 @@ def optimise(
                     if not queue:
                         break
                     trial = queue[0]  # stays there until it flies: an interrupt may come now
-                    flying[trial.number] = (trial, executor.submit(*_call(objective, trial)))
+                    future = executor.submit(*_call(objective, trial))
+                    flying[trial.number] = (trial, future)
+                    _note_end(future, trial.number, ended)
                     queue.pop(0)
                 if not flying:
                     return
                 wait([future for _, future in flying.values()])
                 for number in [n for n, (_, future) in flying.items() if future.done()]:
                     trial, future = flying.pop(number)
+                    finished = ended.pop(number, None)
                     try:
-                        told = _tell(study, trial, future)
+                        told = _tell(study, trial, future, finished)
                     except WorkerDied as error:
                         if trial.attempt <= retries:
                             queue += log.reclaim([number])
@@ -116,25 +122,33 @@ def _reclaimed(study: "Study") -> list[Trial]:
     return again
 
 
-def _tell(study: "Study", trial: Trial, future: Pending) -> Trial:
+def _note_end(future: Pending, number: int, ended: dict[int, float]) -> None:
+    """Where the future can say when it is done."""
+    when_done = getattr(future, "add_done_callback", None)
+    if when_done is not None:
+        when_done(lambda _: ended.setdefault(number, time.time()))
+
+
+def _tell(study: "Study", trial: Trial, future: Pending, finished: float | None) -> Trial:
+    finish = functools.partial(study._finish, trial.number, finished=finished)
     try:
         outcome = future.result()
     except WorkerDied:
         raise
     except CommandFailed as error:
-        told = study._finish(trial.number, "failed", reason=_cut(str(error)), traceback=error.log)
+        told = finish("failed", reason=_cut(str(error)), traceback=error.log)
         if isinstance(error, GoalMissing):  # all others would fail in the same way
             raise
         return told
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the objective raises
         where = traceback_of(error)
-        return study._finish(trial.number, "failed", reason=_line(error), traceback=where)
+        return finish("failed", reason=_line(error), traceback=where)
     try:
         values, reason = study.read_outcome(outcome)
     except UsageError as error:
-        return study._finish(trial.number, "failed", reason=str(error))
+        return finish("failed", reason=str(error))
     state = "failed" if reason else "complete"
-    return study._finish(trial.number, state, values=values, reason=reason)
+    return finish(state, values=values, reason=reason)
 
 
 def _line(error: BaseException) -> str:

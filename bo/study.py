@@ -210,14 +210,17 @@ class Study:
         }
         return self.log.add([row])[0]
 
-    def warm_start(self, known: Iterable[tuple[Mapping[str, Any], Outcome | None]]) -> list[Trial]:
+    def warm_start(
+        self, known: Iterable[tuple[Mapping[str, Any], Outcome | str | None]]
+    ) -> list[Trial]:
         """Take in results from before the study, all or none: `bo.read_csv`, `bo.read_study`.
 
         They are trials that no budget counts. Those that the study took in before are left out, so
         that doing it again changes nothing.
 
         Args:
-            known: parameters, and the outcome as for `tell`; None for a failed evaluation.
+            known: parameters, and the outcome as for `tell`; of a failed evaluation the reason, or
+                None.
 
         Returns:
             The trials that are new.
@@ -228,7 +231,10 @@ class Study:
         made: list[dict[str, Any]] = []
         for parameters, outcome in known:
             point = self.space.check(parameters)
-            values, reason = ({}, "failed") if outcome is None else self.read_outcome(outcome)
+            if outcome is None or isinstance(outcome, str):
+                values, reason = {}, outcome or "failed"
+            else:
+                values, reason = self.read_outcome(outcome)
             now = time.time()
             made.append(
                 self._row(point, owner=None)
@@ -236,6 +242,7 @@ class Study:
                     "state": "failed" if reason else "complete",
                     "reason": reason,
                     "outcome": _json(values),
+                    "started": now,
                     "finished": now,
                     "method": WARM_START,
                 }
@@ -461,10 +468,13 @@ class Study:
         values: Mapping[str, Measured] | None = None,
         reason: str | None = None,
         traceback: str | None = None,
+        finished: float | None = None,
     ) -> Trial:
         """As the loop tells: where another process was faster, its outcome stands."""
         try:
-            return self.log.finish(number, state, values=values, reason=reason, traceback=traceback)
+            return self.log.finish(
+                number, state, values=values, reason=reason, traceback=traceback, finished=finished
+            )
         except UsageError:
             return self.trials[number]
 

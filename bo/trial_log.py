@@ -213,8 +213,11 @@ class Log:
         values: Mapping[str, Measured] | None = None,
         reason: str | None = None,
         traceback: str | None = None,
+        finished: float | None = None,
     ) -> Trial:
         """Record the outcome of a running trial, once; or of one given up as `REAPED`, if late.
+
+        `finished` is when, in seconds since 1970; None is now.
 
         Raises:
             UsageError: no such trial, or it is finished already.
@@ -230,7 +233,7 @@ class Log:
                     "outcome": json.dumps(dict(values)) if values is not None else None,
                     "reason": reason,
                     "traceback": traceback,
-                    "finished": time.time(),
+                    "finished": time.time() if finished is None else finished,
                     "revision": revision,
                 },
             )

@@ -235,8 +235,12 @@ def run(
     counted = Counted(density)
     state = init(counted, start, options, generator) if isinstance(start, Tensor) else start
     dim = len(state.mean)
-    value, _ = check_start(state.mean.unsqueeze(0), counted)
-    guarded = Guarded(counted, state.mean, float(value), state.factor.norm(dim=1))
+    known = state.mean.unsqueeze(0)
+    if isinstance(start, Tensor):  # the Gaussian's mean may lie where the density is 0
+        known = torch.cat([known, start])
+    values, _ = check_start(known, counted)
+    home = 0 if bool(torch.isfinite(values[0])) else int(values.nan_to_num(-torch.inf).argmax())
+    guarded = Guarded(counted, known[home], float(values[home]), state.factor.norm(dim=1))
     count, rise = options.iterations, math.inf
     while count <= max(options.most_iterations, options.iterations) and (
         not rise < options.tolerance

@@ -155,6 +155,17 @@ def wait_for_trials(wald, process, store: str, wanted: int) -> None:
 
 
 @pytest.mark.slow
+def test_budgets_within_the_initial_design_are_told(wald, here):
+    wald.folder.joinpath("few.toml").write_text(
+        'methods = ["gp-map", "sobol"]\nseeds = 1\nbudgets = [4, 5]\n'
+        'problems = ["branin", "ackley3"]\n'
+    )
+    wald.json("experiment", "few.toml", "--workers", 1)
+    page = (wald.folder / "results/few/RESULTS.md").read_text()
+    alike = "4 evaluations of branin, ackley3; 5 evaluations of ackley3"
+    assert f"all points are of the initial design: {alike}" in page
+
+
 def test_killed_and_interrupted_it_goes_on_to_the_same_tables(wald, here):
     write_small(wald.folder)
     whole = here(store="whole.db")

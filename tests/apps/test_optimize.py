@@ -410,6 +410,28 @@ def test_reasons_are_shown_where_trials_fail(wald):
     assert sum(failures.values()) == 3
 
 
+def test_reasons_that_are_not_shown_are_counted(wald):
+    (wald.folder / "space.toml").write_text('x = { type = "real", low = 0, high = 1 }\n')
+    (wald.folder / "fails.py").write_text(
+        "import os, sys\nkinds = ['a: 1', 'a: 2', 'b', 'c', 'd', 'e']\n"
+        "def f(p, trial):\n    raise RuntimeError if False else "
+        "type(kinds[trial.number][0], (Exception,), {})(kinds[trial.number])\n"
+    )
+    told = ["optimize", "fails:f", "--space", "space.toml", "--budget", "6", "--method", "sobol"]
+    ended = wald(*told, "--name", "lab")
+    assert ended.stdout.count(" of 6: ") == 4
+    assert "2 of 6: other reasons" in ended.stdout
+
+
+def test_a_run_in_which_no_trial_keeps_the_constraints_says_so(wald):
+    (wald.folder / "space.toml").write_text('x = { type = "real", low = 0, high = 1 }\n')
+    (wald.folder / "lab.py").write_text("def f(p):\n    return {'gain': 1.0, 'fumes': p['x']}\n")
+    told = ["optimize", "lab:f", "--space", "space.toml", "--budget", "4", "--method", "sobol"]
+    told += ["--goal", "maximize gain", "--subject-to", "fumes <= -1", "--name", "lab"]
+    assert "none: no trial keeps fumes <= -1" in wald(*told).stdout
+    assert wald.json("show", "lab")["best"] is None
+
+
 def test_a_study_goes_to_optuna(wald):
     optuna = pytest.importorskip("optuna")
     (wald.folder / "space.toml").write_text('x = { type = "real", low = 0, high = 1 }\n')

@@ -1,8 +1,10 @@
 """Warm starts: rows of a file, trials of another study."""
 
+import pandas as pd
 import pytest
 
 import bo
+from bo import metrics
 from bo.known import read_csv, read_study
 from surrogates.errors import UsageError
 
@@ -85,6 +87,7 @@ def test_bad_rows_are_left_out_where_that_is_asked_for(tmp_path):
         ("lr,depth,act,size,bias\n", "expected a column loss"),
         ("lr,lr,depth,act,size,bias,loss\n", "expected one column lr"),
         ('lr,depth\n"1', "expected a readable CSV file"),
+        ("lr;depth;loss\n1;2;3\n", "expected commas between cells, got 'lr;depth;loss'"),
     ],
 )
 def test_a_bad_file_is_refused(tmp_path, text, told):
@@ -133,7 +136,7 @@ def test_trials_of_another_study_are_taken_where_they_fit():
     old.ask()
     space = bo.Space({"x": bo.real(0, 1), "kind": bo.fixed("a")})
     known, note = read_study(old, space, GOAL)
-    assert [outcome for _, outcome in known][3] is None
+    assert [outcome for _, outcome in known][3] == "no"
     assert known[0][0] == {"x": old.trials[0].parameters["x"], "kind": "a"}
     assert known[0][1] == dict(old.trials[0].values)
     assert len(known) == 4
@@ -164,3 +167,33 @@ def test_trials_that_do_not_fit_are_left_out_where_that_is_asked_for():
     assert [point["x"] for point, _ in known] == [0.1, 0.2]
     assert note is not None
     assert "left out 1 of 3 (trial 1: parameter x expected" in note
+
+
+def test_an_export_comes_back_whole(tmp_path):
+    """Standard errors and the reasons of failures too."""
+    space = {"x": bo.real(0, 1)}
+    study = bo.Study(space, "minimize loss", method="sobol", seed=0)
+    study.add({"x": 0.25}, {"loss": (0.7, 0.05)})
+    study.add({"x": 0.5}, {"loss": 0.3})
+    study.fail(study.ask()[0], "flask broke: at 80 C")
+    file = tmp_path / "lab.csv"
+    pd.DataFrame(metrics.trial_rows(study.trials)).to_csv(file, index=False)
+    known, _ = read_csv(file, study.space, study.goals)
+    again = bo.Study(space, "minimize loss", method="sobol", seed=0)
+    again.warm_start(known)
+    for old, new in zip(study.trials, again.trials, strict=True):
+        assert (new.state, new.values, new.sems) == (old.state, old.values, old.sems)
+        assert new.reason == old.reason
+        assert new.started is not None
+        assert new.started == new.finished
+    assert again.warm_start(known) == []
+    other = bo.Study(space, "minimize loss", method="sobol", seed=0)
+    other.warm_start(read_study(study, other.space, other.goals)[0])
+    assert other.trials[2].reason == "flask broke: at 80 C"
+
+
+def test_a_bad_standard_error_is_refused(tmp_path):
+    path = written(tmp_path, "x,loss,sem.loss\n0.5,1.0,-2\n")
+    study = bo.Study({"x": bo.real(0, 1)}, "minimize loss", method="sobol", seed=0)
+    with pytest.raises(UsageError, match="standard error"):
+        study.warm_start(read_csv(path, study.space, study.goals)[0])

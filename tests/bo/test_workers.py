@@ -3,6 +3,7 @@
 Objectives are functions inside functions, as a notebook's are: they travel by value.
 """
 
+import itertools
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from typing import Any
 
 import pytest
 
+import bo
 from bo.goals import Goal
 from bo.workers import (
     EvaluationTimeout,
@@ -547,3 +549,22 @@ def test_the_worker_file_imports_nothing_of_ours() -> None:
     with Workers(1) as workers:
         loaded = workers.submit(lambda: list(__import__("sys").modules)).result(10)
     assert not {"bo", "rl", "apps", "surrogates", "torch", "numpy"} & set(loaded)
+
+
+def test_a_trial_ends_when_its_evaluation_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not when the ask ends that was made meanwhile."""
+    study = bo.Study({"x": bo.real(0, 1)}, "minimize v", method="sobol", seed=0)
+    ask, asked = study.strategy.ask, itertools.count()
+
+    def slow(*args: Any, **named: Any) -> Any:
+        if next(asked) == 2:
+            time.sleep(2)
+        return ask(*args, **named)
+
+    monkeypatch.setattr(study.strategy, "ask", slow)
+    with Workers(2) as workers:
+        workers.submit(lambda: None).result(20)
+        study.run(lambda p: {"v": p["x"]}, 4, parallel=2, executor=workers)
+    took = [t.finished - t.started for t in study.trials if t.finished and t.started]
+    assert len(took) == 4
+    assert max(took) < 1.5
