@@ -154,7 +154,6 @@ def wait_for_trials(wald, process, store: str, wanted: int) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.slow
 def test_budgets_within_the_initial_design_are_told(wald, here):
     wald.folder.joinpath("few.toml").write_text(
         'methods = ["gp-map", "sobol"]\nseeds = 1\nbudgets = [4, 5]\n'
@@ -166,6 +165,7 @@ def test_budgets_within_the_initial_design_are_told(wald, here):
     assert f"all points are of the initial design: {alike}" in page
 
 
+@pytest.mark.slow
 def test_killed_and_interrupted_it_goes_on_to_the_same_tables(wald, here):
     write_small(wald.folder)
     whole = here(store="whole.db")
