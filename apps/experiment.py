@@ -7,6 +7,8 @@ state and what it has found so far, for the pages.
 """
 
 import os
+import signal
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -131,11 +133,39 @@ def _run(plan: Plan, driver: Driver, workers: int) -> tuple[dict[str, str], bool
             return tell(results) | {"state": "running", "curves": curves(results)}
 
         try:
-            pool.run(missing, on_end, driver.look)
+            with _Interrupts() as interrupts:
+                pool.run(missing, on_end, lambda: (driver.look(), interrupts.look()))
         except KeyboardInterrupt:
             line.say("interrupted: every trial so far is kept; the same command goes on")
             return failures, True
     return failures, False
+
+
+class _Interrupts:
+    """Ctrl-C, though another package may swallow the exception: many do where they are imported."""
+
+    def __init__(self) -> None:
+        self.pressed = False
+
+    def __enter__(self) -> "_Interrupts":
+        here = threading.current_thread() is threading.main_thread()
+        self.ours = here and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        if self.ours:
+            signal.signal(signal.SIGINT, self._press)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def look(self) -> None:
+        """Raise what was swallowed."""
+        if self.pressed:
+            raise KeyboardInterrupt
+
+    def _press(self, *_: object) -> None:
+        self.pressed = True
+        raise KeyboardInterrupt
 
 
 def _is_there(spec: RunSpec, rows: Mapping[tuple[str, str], RunRow]) -> bool:

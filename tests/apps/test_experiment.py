@@ -1,5 +1,6 @@
 """`wald experiment`: identical designs, kill and resume, failures that stay alone, refusals."""
 
+import contextlib
 import csv
 import json
 import os
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 import bo
-from apps.experiment import experiment
+from apps.experiment import _Interrupts, experiment
 from apps.experiment_plan import read_plan
 from apps.experiment_worker import design, enqueue_design
 from apps.spec import RunSpec
@@ -191,6 +192,20 @@ def test_killed_and_interrupted_it_goes_on_to_the_same_tables(wald, here):
     rows = Store.open(str(wald.folder / "wald.db"), create=False).runs()
     assert len({row.name for row in rows}) == len(rows) == 12
     designs(wald)
+
+
+def test_an_interrupt_that_was_swallowed_is_raised_again():
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with _Interrupts() as interrupts:
+            interrupts.look()
+            with contextlib.suppress(KeyboardInterrupt):  # as a bare `except` would
+                signal.raise_signal(signal.SIGINT)
+            with pytest.raises(KeyboardInterrupt):
+                interrupts.look()
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_worker_that_is_killed_is_replaced(wald):
