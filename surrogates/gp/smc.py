@@ -7,7 +7,7 @@ Samplers"). The engine is `surrogates/inference/smc.py`; density and priors are 
 `hyperpriors`, the model of the draws is `mixture`.
 
 Departs from them: where the first fit has many rows, its particles are draws of the posterior by
-`hmc`, which is several times sooner done than tempering there.
+`hmc`: with 200 rows that takes a quarter of the time of tempering or less, with 60 about as long.
 
 The density that the particles are of is made again from the rows it had, which the state names by
 their columns, with the outcomes as they were seen then: these are standardised anew at each fit.
@@ -32,7 +32,7 @@ from surrogates.inference.contract import Draws
 from surrogates.inputs import Inputs
 from surrogates.options import option, options
 
-_MANY = 50  # with more rows chains are sooner done than tempering
+_MANY = 50  # with more rows chains take no longer than tempering, with many far less
 
 
 @options
