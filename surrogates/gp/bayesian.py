@@ -21,15 +21,12 @@ from surrogates.gp.periods import peaks
 from surrogates.gp.sampled import Sampled
 from surrogates.inference import hmc, laplace
 from surrogates.inference.contract import Draws
-from surrogates.inference.proposal import Proposal
 from surrogates.inference.resampling import lightened, systematic
 from surrogates.inputs import Inputs
 from surrogates.options import option, options
 
 _SEARCHES, _MANY_SEARCHES = 4, 32
-_FLOOR = 0.05  # of the share of a mode
 _NEAR = 12.0  # how far below the highest mode others count
-_INFLATED = 1.5
 _PERIODS = 4
 
 
@@ -162,18 +159,12 @@ class Problem:
             return hmc.State.from_json(told, self.density, like), True
         starts = self.searches(count=_MANY_SEARCHES if self.density.fused else _SEARCHES)
         found = laplace.modes(self.density, starts, laplace.Options(), near=_NEAR)
-        told_mass = [each.log_normaliser for each in found]
-        log_mass = torch.tensor(told_mass, dtype=like.dtype, device=like.device)
-        wide = Proposal(
-            torch.log_softmax(torch.log(torch.softmax(log_mass, dim=0) + _FLOOR), dim=0),
-            torch.stack([each.mode for each in found]),
-            _INFLATED * torch.stack([each.factor for each in found]),
-        )
+        wide = laplace.around(found)
         drawn = wide.sample(8 * count, generator)
         value, _ = self.density.value_and_grad(drawn)
         log_ratio = torch.nan_to_num(value - wide.log_density(drawn), nan=-torch.inf)
         start = drawn[systematic(torch.softmax(0.5 * log_ratio, dim=0), count, generator)]
-        factor = found[int(log_mass.argmax())].factor
+        factor = max(found, key=lambda mode: mode.log_normaliser).factor
         return hmc.init(self.density, start, factor, wide), False
 
     def model(self, draws: Draws, state: Mapping[str, Any]) -> MixtureGP:

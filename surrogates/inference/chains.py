@@ -38,6 +38,7 @@ MOST_STEPS = 256
 _LEAST_ACCEPT = 0.05  # of a chain in the mean: one that is lost must not hold all others
 SHORT = 20  # trajectories of a warm-up that learns only the step size
 _LOST = 1.06  # R-hat above which draws say more of where chains began than of the density
+_ASIDE = 12.0  # median deviations from the median (8 standard ones), beyond which others begin
 _GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 
 
@@ -360,7 +361,16 @@ def judge(x: Tensor, value: Tensor, wanted: Wanted) -> dict[str, float]:
 
 
 def pooled_factor(x: Tensor, before: Tensor) -> Tensor:
-    """Lower Cholesky factor of the covariance of (n, dim) points, shrunk to the one before."""
+    """Lower Cholesky factor of the covariance of (n, dim) points, shrunk to the one before.
+
+    Of those at one place: a chain at another mode, far away, would stretch the metric that way for
+    all, and steps would be as short as the mode is narrow beside that distance.
+    """
+    white = torch.linalg.solve_triangular(before, x.T, upper=False).T
+    offset = (white - white.median(dim=0).values).abs()
+    spread = offset.median(dim=0).values
+    near = ((offset <= _ASIDE * spread) | (spread == 0.0)).all(dim=1)
+    x = x[near] if 2 * int(near.sum()) > len(x) else x
     n, dim = x.shape
     offset = x - x.mean(dim=0)
     covariance = (offset.T @ offset + dim * (before @ before.T)) / (n + dim)

@@ -14,7 +14,9 @@ to positions of the warm-up (`proposal`), and anew only where a look at the diag
 more draws. Where it is no good (dimensions are many, positions few) chains stay where they are, and
 it is dropped. So that it knows more than what is near the start, the warm-up begins with chains at
 a higher temperature, on the density to a power below 1 (Marinari & Parisi 1992, "Simulated
-Tempering"); what they see is a part of every proposal.
+Tempering"); what they see is a part of every proposal. Where chains differ from each other all the
+same, the modes that they were at are sought and proposed to all, as in the burn-in of Pompe, Holmes
+& Latuszynski (2020), "A Framework for Adaptive MCMC Targeting Multimodal Distributions".
 """
 
 import dataclasses
@@ -23,7 +25,7 @@ import math
 import torch
 from torch import Generator, Tensor
 
-from surrogates.inference import proposal as proposals
+from surrogates.inference import laplace, proposal as proposals
 from surrogates.inference.chains import (
     MOST_STEPS,
     SHORT,
@@ -48,7 +50,9 @@ _AGAIN = 15  # trajectories that find the step size for a metric that was learne
 _USELESS = 0.02  # share of the chains that jump, below which they do not try any more
 _HOT, _FAR = 20, 2.0  # trajectories at the higher temperature, and their length beside others
 _FIRST = 0.2  # share of the first proposal, and of the hot chains', in those that are fitted
+_APART = 0.5  # that of modes which chains were found at
 _ENOUGH = 2048  # positions for a fit
+_NEAR = 12.0  # how far below the highest mode one may be that is proposed
 _CAREFUL, _SLOWER = 8, 0.25  # one trajectory in so many, and its steps beside the others'
 
 
@@ -163,7 +167,7 @@ def warm_up(density: Density, state: State, options: Options, generator: Generat
         seen.append(state.x)
         jumped += [] if math.isnan(moved.jumped) else [moved.jumped]
         if options.warmup >= SHORT and count in (options.warmup // 2, options.warmup):
-            state = _proposing(state, torch.cat(seen[len(seen) // 3 :]), first, generator)
+            state = _proposing(state, torch.cat(seen[len(seen) // 3 :]), first, _FIRST, generator)
     if jumped and sum(jumped) / len(jumped) < _USELESS:
         state = dataclasses.replace(state, proposal=None)
     return adaptation.best(state)
@@ -222,14 +226,16 @@ def look_around(density: Density, state: State, options: Options, generator: Gen
     )
 
 
-def _proposing(state: State, x: Tensor, first: Proposal | None, generator: Generator) -> State:
-    """With a proposal that is fitted to (n, dim) positions, and some of the first one.
+def _proposing(
+    state: State, x: Tensor, first: Proposal | None, share: float, generator: Generator
+) -> State:
+    """With a proposal that is fitted to (n, dim) positions, and a share of the first one.
 
     That knows modes and tails, if any does; the positions may have missed some.
     """
     fitted = proposals.fit(x, generator)
     if fitted is not None and first is not None:
-        fitted = fitted.beside(first, _FIRST)
+        fitted = fitted.beside(first, share)
     return dataclasses.replace(state, proposal=fitted or first)
 
 
@@ -242,7 +248,8 @@ def run(
 ) -> tuple[Draws, State]:
     """Warm up, then draw until the diagnostics hold, or until there are `most_draws`.
 
-    Draws that are far from convergence are warm-up, too: the metric is learned again from them.
+    Draws that are far from convergence are warm-up, too: the metric is learned again from them, and
+    modes are sought from some of them, to be proposed to all chains.
 
     Args:
         density: unnormalised.
@@ -261,20 +268,32 @@ def run(
     counted = Counted(density)
     if not state.count and options.warmup >= SHORT and options.jumps and options.heat > 1.0:
         state = look_around(counted, state, options, generator)
-    first = state.proposal
+    first = begun = state.proposal
+    share = _FIRST
     state = warm_up(counted, state, options, generator)
 
+    known: list[Tensor] = []
+
     def relearn(state: State, x: Tensor) -> State:
+        nonlocal first, share, known
         late = x[:, x.shape[1] // 2 :].flatten(0, 1)
         state = dataclasses.replace(state, factor=pooled_factor(late, state.factor))
-        state = _proposing(state, late, first, generator)
+        if options.jumps and len(late) >= 2 * late.shape[1]:
+            starts = torch.cat([x[:, 0], x[:, x.shape[1] // 2], x[:, -1], *known])
+            modes = laplace.modes(counted, starts, laplace.Options(), near=_NEAR)
+            known = [mode.mode.unsqueeze(0) for mode in modes]
+            if len(modes) > 1:
+                around = laplace.around(modes)
+                first = around if begun is None else around.beside(begun, 0.5)
+                share = _APART
+        state = _proposing(state, late, first, share, generator)
         return warm_up(counted, state, again, generator)
 
     def refine(state: State, x: Tensor) -> State:
         if state.proposal is None:
             return state
         late = x[:, x.shape[1] // 2 :].flatten(0, 1)
-        return _proposing(state, late[:: -(-len(late) // _ENOUGH)], first, generator)
+        return _proposing(state, late[:: -(-len(late) // _ENOUGH)], first, share, generator)
 
     again = dataclasses.replace(options, warmup=min(options.warmup, _AGAIN))
     return collect(

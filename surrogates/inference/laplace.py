@@ -18,11 +18,14 @@ from torch import Generator, Tensor
 
 from surrogates.inference import diagnostics
 from surrogates.inference.contract import Density, Draws, check_run, check_start, normals
+from surrogates.inference.proposal import Proposal
 from surrogates.options import option, options
 
 _SAME = 0.2
 _STEP = 1e-4
 _WORST = 1e100
+_FLOOR = 0.05  # of the share of a mode
+_INFLATED = 1.5
 
 
 @options
@@ -107,6 +110,19 @@ def modes(density: Density, start: Tensor, options: Options, *, near: float = 0.
         volume = 0.5 * len(mode) * math.log(2 * math.pi) + float(factor.diagonal().log().sum())
         found.append(State(mode, -float(end.fun), factor, -float(end.fun) + volume))
     return found
+
+
+def around(found: list[State]) -> Proposal:
+    """A mixture of t distributions at modes, wider than the approximation, by their masses.
+
+    Every mode has some share, for the mass is a guess.
+    """
+    masses = found[0].mode.new_tensor([each.log_normaliser for each in found])
+    return Proposal(
+        torch.log_softmax(torch.log(torch.softmax(masses, dim=0) + _FLOOR), dim=0),
+        torch.stack([each.mode for each in found]),
+        _INFLATED * torch.stack([each.factor for each in found]),
+    )
 
 
 def _same(mode: Tensor, other: State) -> bool:

@@ -9,6 +9,7 @@ import torch
 from torch import Generator
 
 from surrogates.inference import diagnostics, hmc, proposal
+from surrogates.inference.chains import pooled_factor
 from surrogates.inference.contract import Density, Differentiated, leapfrog_by_steps
 from surrogates.inference.proposal import Proposal
 from tests.surrogates.inference.targets import gaussian, two_modes
@@ -154,6 +155,48 @@ def test_chains_that_all_begin_elsewhere_find_a_rare_part(seed: int) -> None:
     error = math.sqrt(0.03 * 0.97 / float(diagnostics.ess_mean(far)))
     assert error < 0.01
     assert abs(float(far.mean()) - 0.03) < 4.0 * error
+
+
+def with_a_narrow_mode(share: float = 0.1, distance: float = 30.0) -> Density:
+    """A normal density in eight dimensions, and a narrower one that no trajectory reaches."""
+    centre = distance * torch.eye(8, **F64)[0]
+
+    def log_density(x: torch.Tensor) -> torch.Tensor:
+        wide = math.log(1.0 - share) - 0.5 * x.square().sum(dim=1)
+        aside = -0.5 * ((x - centre) / 0.4).square().sum(dim=1)
+        return torch.logaddexp(wide, math.log(share) - 8.0 * math.log(0.4) + aside)
+
+    return Differentiated(log_density)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_chain_at_a_mode_of_its_own_has_it_proposed_to_all(seed: int) -> None:
+    """And neither its narrowness nor the distance makes the others' steps short."""
+    density, generator = with_a_narrow_mode(), seeded(seed)
+    start = torch.randn((4, 8), generator=generator, **F64)
+    start[2] = 30.0 * torch.eye(8, **F64)[0] + 0.4 * start[2]
+    options = hmc.Options(heat=1.0, sd_error=0.15, most_draws=4096)
+    draws, state = hmc.run(density, hmc.init(density, start), options=options, generator=generator)
+    assert draws.diagnostics["converged"] == 1.0
+    assert state.step_size > 0.2
+    far = (draws.x[..., :1] > 15.0).double()
+    error = math.sqrt(0.1 * 0.9 / float(diagnostics.ess_mean(far)))
+    assert error < 0.03
+    assert abs(float(far.mean()) - 0.1) < 4.0 * error
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_metric_is_not_stretched_to_points_far_aside(seed: int) -> None:
+    x = torch.randn((100, 3), generator=seeded(seed), **F64)
+    aside = x.clone()
+    aside[:30] += torch.tensor([500.0, 0.0, -500.0], **F64)
+    eye = torch.eye(3, **F64)
+    assert torch.equal(pooled_factor(aside, eye), pooled_factor(x[30:], eye))
+    still = x.clone()
+    still[:60] = x[60]  # chains that have not moved yet
+    everywhere = still - still.mean(dim=0)
+    told = torch.linalg.cholesky((everywhere.T @ everywhere + 3.0 * eye) / 103.0)
+    assert torch.allclose(pooled_factor(still, eye), told, rtol=1e-12, atol=1e-12)
 
 
 def test_a_run_that_does_not_look_around_keeps_chains_where_they_began() -> None:
