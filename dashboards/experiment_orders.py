@@ -86,8 +86,7 @@ def read(fields: Mapping[str, Any], offered: Offer) -> Order:
             f"expected at most {MOST_RUNS:,} runs, got {count:,}; choose fewer problems, methods "
             "or seeds, or write the file by hand for `wald experiment`"
         )
-    folders = offered.files.get(kind, {})
-    entries = [_entry(each, folders.get(each)) for each in problems]
+    entries = [_entry(each, offered.folder(kind, each)) for each in problems]
     lines = [f"name = {_quoted(name)}"]
     lines += [] if kind == "bo" else [f"kind = {_quoted(kind)}"]
     lines += [_listed("problems", entries), _listed("methods", [_quoted(m) for m in methods])]

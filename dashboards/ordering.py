@@ -30,7 +30,7 @@ def _fields(offered: orders.Offer, token: str) -> dict[str, Any]:
         "Kind", KINDS, default="bo", required=True, key="kind", bind="query-params"
     )
     kind = str(kind or "bo")
-    choices = orders.choices(kind, offered)
+    choices = offered.choices(kind)
     picked = st.multiselect(
         "Problems",
         list(choices),

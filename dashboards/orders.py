@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from apps.catalog import check_options
+from apps.curves import told
 from apps.schema import RunRow
 from apps.spec import DEVICES, KINDS, RunSpec
 from apps.store import UsageError
@@ -30,17 +31,29 @@ Published = Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
+class File:
+    """A problem in a user's file, as a run of the store had it.
+
+    Attributes:
+        folder: where its path starts from; None: where the supervisor is.
+        capabilities: what it asks of a method, as in the catalog.
+    """
+
+    folder: str | None
+    capabilities: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Offer:
     """What can be ordered here.
 
     Attributes:
         published: the catalog as the supervisor wrote it.
-        files: per kind, the names with a file in them that runs of this store have, each with the
-            folder that its path starts from (None: where the supervisor is).
+        files: per kind, the names with a file in them that runs of this store have.
     """
 
     published: Published
-    files: Mapping[str, Mapping[str, str | None]]
+    files: Mapping[str, Mapping[str, File]]
 
     def rows(self, kind: str, role: str) -> list[Mapping[str, Any]]:
         """The catalog's rows of a kind and role, in its order."""
@@ -53,8 +66,28 @@ class Offer:
                 if row["name"] == name:
                     return row
             elif _fits(row["name"], name, self.files.get(kind, {})):
-                return row
+                return self._listed(kind, row, name)
         raise UsageError(f"expected a problem of the catalog, got {_seen(name)}; choose one of it")
+
+    def choices(self, kind: str) -> dict[str, Mapping[str, Any]]:
+        """What the Start page lists as problems of a kind: label and row."""
+        found: dict[str, Mapping[str, Any]] = {}
+        for row in self.rows(kind, "problem"):
+            if "<file>" in row["name"]:
+                names = [name for name in self.files.get(kind, {}) if _is_file(row["name"], name)]
+                found |= {name: self._listed(kind, row, name) for name in names}
+            else:
+                found[_NUMBER.sub("", row["name"])] = row
+        return found
+
+    def folder(self, kind: str, name: str) -> str | None:
+        """Where the path in a problem's name starts from."""
+        file = self.files.get(kind, {}).get(name)
+        return None if file is None else file.folder
+
+    def _listed(self, kind: str, row: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+        file = self.files.get(kind, {}).get(name)
+        return row if file is None else {**row, "capabilities": file.capabilities}
 
     def method(self, kind: str, name: str) -> Mapping[str, Any]:
         """The row of a method's name. Raises `UsageError`."""
@@ -66,25 +99,24 @@ class Offer:
 
 def offer(published: Published, rows: Sequence[RunRow]) -> Offer:
     """What the catalog and the runs so far allow."""
-    files: dict[str, dict[str, str | None]] = {}
+    files: dict[str, dict[str, File]] = {}
     for row in rows:
         name = row.spec.problem
         for listed in published:
             if listed["kind"] == row.kind and _is_file(listed["name"], name):
-                files.setdefault(row.kind, {}).setdefault(name, row.spec.folder)
+                known = files.setdefault(row.kind, {})
+                if name not in known or not known[name].capabilities:
+                    known[name] = File(row.spec.folder, _wanted(row))
     return Offer(published, files)
 
 
-def choices(kind: str, offered: Offer) -> dict[str, Mapping[str, Any]]:
-    """What the Start page lists as problems of a kind: label and row."""
-    found: dict[str, Mapping[str, Any]] = {}
-    for row in offered.rows(kind, "problem"):
-        if "<file>" in row["name"]:
-            files = offered.files.get(kind, {})
-            found |= {name: row for name in files if _is_file(row["name"], name)}
-        else:
-            found[_NUMBER.sub("", row["name"])] = row
-    return found
+def _wanted(row: RunRow) -> tuple[str, ...]:
+    """What the problem of a run asks of a method, by the goals that the run had."""
+    try:
+        found = told(row.summary["metrics"]["goal"])
+    except (LookupError, TypeError, UsageError):
+        return ()  # it has not told anything that can be read
+    return ("goals",) * (len(found.goals) > 1) + ("constraints",) * bool(found.constraints)
 
 
 def suits(method: Mapping[str, Any], problem: Mapping[str, Any]) -> bool:
@@ -157,7 +189,7 @@ def read(fields: Mapping[str, Any], offered: Offer) -> list[RunSpec]:
             device=_among(fields.get("device"), DEVICES, "device"),
             threads=_whole(fields.get("threads"), "threads", 1, 256),
             name=f"{name}-{seed}" if name and seeds > 1 else name,
-            folder=offered.files.get(kind, {}).get(problem),
+            folder=offered.folder(kind, problem),
         )
         for seed in range(first, first + seeds)
     ]

@@ -149,7 +149,7 @@ def _fields(offered: orders.Offer) -> dict[str, Any]:
 
 def _problem(kind: str, offered: orders.Offer) -> tuple[str, Mapping[str, Any]]:
     """The problem's name, with its dimensions where it wants them."""
-    choices = orders.choices(kind, offered)
+    choices = offered.choices(kind)
     picked, size = st.columns([3, 1])
     with picked:
         label = st.selectbox("Problem", list(choices), key=f"{kind}.problem", bind="query-params")

@@ -348,7 +348,7 @@ def test_start_makes_one_run_per_seed_with_the_options_given(page: Open, store: 
 def test_start_offers_what_suits_the_goals_of_a_problem(page: Open, store: Store):
     one = page("start", **{"kind": "bo", "bo.problem": "branin", "bo.method": "gp-map"})
     assert one.selectbox(key="gp-map.acquisition").options == ["logei", "lognei", "ucb", "ts"]
-    assert "gp-trust-region" in one.selectbox(key="bo.method").options
+    assert "cma" in one.selectbox(key="bo.method").options
     query = {"kind": "bo", "bo.problem": "branincurrin", "bo.method": "gp-map"}
     several = page("start", **query, **{"gp-map.acquisition": "ucb"})
     assert not several.exception
@@ -401,7 +401,7 @@ def test_problems_in_files_are_offered_only_as_the_store_knows_them(store: Store
     spec = awkward.spec(problem="table:mine.toml", folder="/somewhere")
     row = dataclasses.replace(store.run("one-point"), spec=spec)
     offered = orders.offer(published, [row])
-    assert "table:mine.toml" in orders.choices("bo", offered)
+    assert "table:mine.toml" in offered.choices("bo")
     fields = {
         "kind": "bo",
         "problem": "table:mine.toml",
@@ -415,7 +415,25 @@ def test_problems_in_files_are_offered_only_as_the_store_knows_them(store: Store
     assert orders.read(fields, offered)[0].folder == "/somewhere"
     with pytest.raises(orders.UsageError):
         orders.read(fields | {"problem": "table:/etc/passwd"}, offered)
-    assert "table:mine.toml" not in orders.choices("bo", orders.offer(published, []))
+    assert "table:mine.toml" not in orders.offer(published, []).choices("bo")
+
+
+def test_a_method_must_suit_the_goals_that_a_file_was_seen_to_have(store: Store):
+    published, before = store.published(), store.run("one-point")
+    spec = awkward.spec(problem="table:mine.toml", folder="/somewhere")
+    unknown = dataclasses.replace(before, spec=spec, summary={})
+    summary = {"metrics": {"goal": "maximize a, minimize b"}}
+    known = dataclasses.replace(unknown, summary=summary)
+    one = {m["name"] for m in published if m["role"] == "method" and not m.get("capabilities")}
+    for rows in ([unknown, known], [known, unknown]):
+        offered = orders.offer(published, rows)
+        row = offered.choices("bo")["table:mine.toml"]
+        assert row == offered.problem("bo", "table:mine.toml")
+        suiting = {m["name"] for m in offered.rows("bo", "method") if orders.suits(m, row)}
+        assert "auto" in suiting
+        assert "cma" in one
+        assert not suiting & one
+    assert orders.offer(published, [unknown]).problem("bo", "table:mine.toml")["capabilities"] == ()
 
 
 def test_a_taken_name_is_refused_before_anything_is_made(page: Open, store: Store):
