@@ -3,12 +3,14 @@
 Parameters, values and states survive the way there and back exactly; so does the space, which
 Optuna does not know: it travels as a user attribute. A study that Optuna made itself gets the space
 that its trials' distributions tell; they do not tell what a conditional parameter depends on, so
-such a space must be given. A pruned trial is a failed one here.
+such a space must be given. A pruned trial is a failed one here; one that ended before all of its
+parameters were chosen is left out, for it was no point of the space.
 """
 
 import contextlib
 import datetime
 import json
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,8 +86,8 @@ def from_optuna(
         seed: of everything random.
 
     Raises:
-        UsageError: ranges that change, trials that lack a parameter, or a
-            study of that name that holds trials already.
+        UsageError: ranges that change, complete trials that lack a parameter, or a study of that
+            name that holds trials already.
         NotInstalledError: no Optuna.
     """
     from bo.study import Study
@@ -118,9 +120,17 @@ def from_optuna(
         )
         if made.trials:
             raise UsageError(f"expected a new study, got {made.name!r}, which holds trials already")
-        rows = [_to_ours(trial, made) for trial in trials]
-    if rows:
-        made.log.add(rows)
+        rows = {trial.number: _to_ours(trial, made) for trial in trials}
+    left_out = [str(number) for number, row in rows.items() if row is None]
+    if left_out:
+        warnings.warn(
+            "left out trials of the Optuna study that ended before all of their parameters were "
+            f"chosen: {', '.join(left_out)}",
+            stacklevel=2,
+        )
+    kept = [row for row in rows.values() if row is not None]
+    if kept:
+        made.log.add(kept)
     return made
 
 
@@ -192,10 +202,13 @@ def _distribution(optuna: Any, parameter: Parameter) -> Any:
     return optuna.distributions.CategoricalDistribution(parameter.values)
 
 
-def _to_ours(trial: Any, study: "Study") -> dict[str, Any]:
+def _to_ours(trial: Any, study: "Study") -> dict[str, Any] | None:
+    """None of one that ended before all of its parameters were chosen."""
     ours = json.loads(trial.user_attrs.get(_OURS, "{}"))
     state = {theirs: mine for mine, theirs in _STATES.items()}.get(trial.state.name, "failed")
     given = trial.params or trial.system_attrs.get("fixed_params", {})
+    if state in ("failed", "running") and _missing(study.space, given):
+        return None
     try:
         point = study.space.check(given)
     except UsageError as error:
@@ -217,6 +230,11 @@ def _to_ours(trial: Any, study: "Study") -> dict[str, Any]:
     }
 
 
+def _missing(space: Space, given: Mapping[str, Any]) -> bool:
+    """Whether parameters that every point has were not given."""
+    return any(not each.when and name not in given for name, each in space.free.items())
+
+
 def _seconds(time: datetime.datetime | None) -> float | None:
     return None if time is None else time.timestamp()
 
@@ -232,8 +250,8 @@ def _space(trials: list[Any]) -> Space:
                     f"{distribution}; give space="
                 )
     for trial in trials:
-        missing = [n for n in found if trial.params and n not in trial.params]
-        if missing:
+        missing = [n for n in found if n not in trial.params]
+        if missing and trial.state.name == "COMPLETE":
             raise UsageError(
                 f"expected every parameter in every trial, got no {missing[0]} in trial "
                 f"{trial.number}; give space=, where it is conditional with its when="

@@ -81,6 +81,27 @@ def test_a_study_that_optuna_made_gets_the_space_of_its_trials():
     assert study.ask()[0].number == 4
 
 
+def test_trials_that_ended_before_all_parameters_were_chosen_are_left_out():
+    theirs = optuna.create_study()
+
+    def objective(trial):
+        x = trial.suggest_float("x", 0.0, 1.0)
+        if trial.number == 1:
+            raise optuna.TrialPruned
+        y = trial.suggest_float("y", 0.0, 1.0)
+        if trial.number == 3:
+            raise optuna.TrialPruned
+        return x + y
+
+    theirs.optimize(objective, n_trials=5)
+    theirs.ask()  # it runs, and has no parameter yet
+    with pytest.warns(UserWarning, match=r"before all of their parameters were chosen: 1, 5$"):
+        study = bo.from_optuna(theirs)
+    assert set(study.space.parameters) == {"x", "y"}
+    assert [trial.state for trial in study.trials] == ["complete"] * 2 + ["failed", "complete"]
+    assert [t.parameters for t in study.trials] == [theirs.trials[n].params for n in (0, 2, 3, 4)]
+
+
 def test_several_goals_travel_both_ways():
     study = bo.Study({"x": bo.real(0, 1)}, "minimize a, maximize b", subject_to="c <= 1", seed=1)
     study.run(lambda p: {"a": p["x"], "b": (p["x"], 0.1), "c": 0.5}, 5, callback=lambda t: None)
