@@ -26,7 +26,6 @@ from surrogates.inputs import Inputs
 from surrogates.options import option, options
 
 _SEARCHES, _MANY_SEARCHES = 4, 32
-_NEAR = 12.0  # how far below the highest mode others count
 _PERIODS = 4
 
 
@@ -158,7 +157,7 @@ class Problem:
         if told and len(told["factor"]) == self.exact.dim and len(told["x"]) == count:
             return hmc.State.from_json(told, self.density, like), True
         starts = self.searches(count=_MANY_SEARCHES if self.density.fused else _SEARCHES)
-        found = laplace.modes(self.density, starts, laplace.Options(), near=_NEAR)
+        found = laplace.modes(self.density, starts, laplace.Options(), near=laplace.NEAR)
         wide = laplace.around(found)
         drawn = wide.sample(8 * count, generator)
         value, _ = self.density.value_and_grad(drawn)

@@ -53,7 +53,6 @@ _FIRST = 0.2  # share of the first proposal, and of the hot chains', in those th
 _APART = 0.5  # that of modes which chains were found at
 _ENOUGH = 2048  # positions for a fit
 _SEARCHES = 24  # for modes, at most
-_NEAR = 12.0  # how far below the highest mode one may be that is proposed
 _CAREFUL, _SLOWER = 8, 0.25  # one trajectory in so many, and its steps beside the others'
 
 
@@ -282,7 +281,7 @@ def run(
         if options.jumps and len(late) >= 2 * late.shape[1]:
             been = torch.stack([x[:, 0], x[:, x.shape[1] // 2], x[:, -1]], dim=1).flatten(0, 1)
             starts = torch.cat([been[:: -(-len(been) // _SEARCHES)], *known])
-            modes = laplace.modes(counted, starts, laplace.Options(), near=_NEAR)
+            modes = laplace.modes(counted, starts, laplace.Options(), near=laplace.NEAR)
             known = [mode.mode.unsqueeze(0) for mode in modes]
             if len(modes) > 1:
                 around = laplace.around(modes)

@@ -24,6 +24,8 @@ from surrogates.options import option, options
 _SAME = 0.2
 _STEP = 1e-4
 _WORST = 1e100
+NEAR = 12.0
+"""How far below the highest mode, in log density, another one counts for those who sample."""
 _FLOOR = 0.05  # of the share of a mode
 _INFLATED = 1.5
 
