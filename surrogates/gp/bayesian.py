@@ -78,6 +78,7 @@ class Problem:
             noise=None if train_Yvar is None else train_Yvar[:, 0] / self.unit**2 + 1e-6,
             kernel=None if plain else kernels.kernel(options.kernel, inputs),
             warped=warped,
+            least_noise_var=hyperpriors.least_noise_var(options.prior),
         )
         self.prior = _prior(options.prior, self.data)
         # In double precision whatever the data are: a factorisation in float32 soon fails.

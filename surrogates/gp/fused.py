@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from surrogates.compiled import compiled
 from surrogates.gp.conditioned import JITTERS, LOG_2PI, MEAN_VAR
 from surrogates.gp.hyperpriors import shrinkage
-from surrogates.gp.lanes import LEAST_NOISE_VAR, exp, likelihoods
+from surrogates.gp.lanes import exp, likelihoods
 from surrogates.gp.vectors import LANES
 
 Array = NDArray[np.float64]
@@ -44,7 +44,14 @@ _dpotrs = _lapack("dpotrs", "ciididii")
 
 
 def log_likelihoods(
-    x: Array, squares: Array, rows: Array, y: Array, known: Array, matern: bool, room: Room
+    x: Array,
+    squares: Array,
+    rows: Array,
+    y: Array,
+    known: Array,
+    floor: float,
+    matern: bool,
+    room: Room,
 ) -> tuple[Array, Array]:
     """See `Hyperposterior.log_likelihood`.
 
@@ -54,13 +61,14 @@ def log_likelihoods(
         rows: these as `lanes.ordered` has them.
         y: (n,) outcomes.
         known: (n,) variances of the noise, or empty.
+        floor: what an unknown variance has at least.
         matern: or RBF.
         room: of `lanes.scratch`; it has no rows where there are too many for lanes.
     """
     values, gradients = np.full(len(x), np.nan), np.zeros(x.shape)
-    _by_lanes(x, values, gradients, len(squares), rows, y, known, matern, room)
+    _by_lanes(x, values, gradients, len(squares), rows, y, known, floor, matern, room)
     if np.isnan(values).any():  # what is seldom needed is compiled when it is
-        _one_by_one(x, values, gradients, squares, y, known, matern)
+        _one_by_one(x, values, gradients, squares, y, known, floor, matern)
     return values, gradients
 
 
@@ -70,13 +78,14 @@ def log_posteriors(
     rows: Array,
     y: Array,
     known: Array,
+    floor: float,
     matern: bool,
     room: Room,
     terms: Array,
     shared: Array,
 ) -> tuple[Array, Array]:
     """See `Hyperposterior.value_and_grad`; the last two are of `hyperpriors.terms`."""
-    values, gradients = log_likelihoods(x, squares, rows, y, known, matern, room)
+    values, gradients = log_likelihoods(x, squares, rows, y, known, floor, matern, room)
     _add_log_priors(x, values, gradients, terms)
     if shared.size:
         _add_shrinkages(x, values, gradients, len(squares), shared)
@@ -95,6 +104,7 @@ def leapfrogs(
     rows: Array,
     y: Array,
     known: Array,
+    floor: float,
     matern: bool,
     room: Room,
     terms: Array,
@@ -113,8 +123,8 @@ def leapfrogs(
                     moved += factor[i, j] * momentum[c, j]
                 x[c, i] += size * moved
         values[:] = np.nan
-        _by_lanes(x, values, gradient, len(squares), rows, y, known, matern, room)
-        _one_by_one(x, values, gradient, squares, y, known, matern)
+        _by_lanes(x, values, gradient, len(squares), rows, y, known, floor, matern, room)
+        _one_by_one(x, values, gradient, squares, y, known, floor, matern)
         _add_log_priors(x, values, gradient, terms)
         if shared.size:
             _add_shrinkages(x, values, gradient, len(squares), shared)
@@ -133,6 +143,7 @@ def _by_lanes(
     rows: Array,
     y: Array,
     known: Array,
+    floor: float,
     matern: bool,
     room: Room,
 ) -> None:
@@ -148,7 +159,7 @@ def _by_lanes(
         for v in range(LANES):
             for i in range(dim):
                 some[v, i] = x[first + min(v, count - 1), i]
-        likelihoods(some, of_some, slopes, p, rows, y, known, matern, room)
+        likelihoods(some, of_some, slopes, p, rows, y, known, floor, matern, room)
         for v in range(count):
             values[first + v] = of_some[v]
             for i in range(dim):
@@ -163,6 +174,7 @@ def _one_by_one(
     squares: Array,
     y: Array,
     known: Array,
+    floor: float,
     matern: bool,
 ) -> None:
     """Likelihoods of those whose values are NaN."""
@@ -177,7 +189,7 @@ def _one_by_one(
         if math.isnan(values[c]):
             gradients[c] = 0.0
             values[c] = _log_likelihood(
-                x[c], gradients[c], squares, y, known, matern, of_pairs, matrix, both
+                x[c], gradients[c], squares, y, known, floor, matern, of_pairs, matrix, both
             )
 
 
@@ -213,6 +225,7 @@ def _log_likelihood(
     squares: Array,
     y: Array,
     known: Array,
+    floor: float,
     matern: bool,
     rows: Array,
     matrix: Array,
@@ -251,7 +264,7 @@ def _log_likelihood(
     for jitter in JITTERS:
         at = 0
         for i in range(n):  # the upper triangle in rows is LAPACK's lower one in columns
-            noise = known[i] if len(known) else LEAST_NOISE_VAR + noise_var
+            noise = known[i] if len(known) else floor + noise_var
             matrix[i, i] = signal_var * (1.0 + jitter) + noise + MEAN_VAR
             for j in range(i + 1, n):
                 matrix[i, j] = k[at] + MEAN_VAR
@@ -275,7 +288,7 @@ def _log_likelihood(
     at = 0
     noisy = 0.0
     for i in range(n):
-        noise = known[i] if len(known) else LEAST_NOISE_VAR + noise_var
+        noise = known[i] if len(known) else floor + noise_var
         noisy += noise * (alpha[i] * alpha[i] - matrix[i, i])
         for j in range(i + 1, n):
             slope[at] *= alpha[i] * alpha[j] - matrix[i, j]
@@ -291,5 +304,5 @@ def _log_likelihood(
     # See `Hyperposterior._batched`.
     gradient[p] = 0.5 * (fitted - n - noisy - constant)
     if not len(known):
-        gradient[p + 1] = 0.5 * noisy * noise_var / (LEAST_NOISE_VAR + noise_var)
+        gradient[p + 1] = 0.5 * noisy * noise_var / (floor + noise_var)
     return -0.5 * (fitted + n * LOG_2PI) - log_det

@@ -6,8 +6,9 @@ likelihood) and 5.9 (its gradient).
 Model: y = m + f(x) + e on standardised outcomes. The kernel of f is signal_var g(r), r^2 = sum_j
 (x_j - x'_j)^2 / l_j^2, one length-scale per group of columns, with g the Matern-5/2 function or
 g(r) = exp(-r^2 / 2) (RBF). The constant m ~ N(0, 1) is integrated out: it adds 1 to every
-covariance. The noise has the variance 1e-4 + noise_var, or variances that are known. Or f has a
-kernel of `surrogates/gp/kernels.py`, and columns that are warped first (`surrogates/gp/warp.py`).
+covariance. The noise has the variance least_noise_var + noise_var, or variances that are known.
+Or f has a kernel of `surrogates/gp/kernels.py`, and columns that are warped first
+(`surrogates/gp/warp.py`).
 
 A point of the density holds the logarithms of the length-scales (p), of signal_var, and of
 noise_var where it is unknown; of another kernel, those that it has in place of the first two; then
@@ -29,13 +30,12 @@ from torch import Tensor
 
 from surrogates.gp import fused, lanes, warp
 from surrogates.gp.conditioned import MEAN_VAR, conditioned
-from surrogates.gp.hyperpriors import Prior, terms
+from surrogates.gp.hyperpriors import LEAST_NOISE_VAR, Prior, terms
 from surrogates.gp.kernels import Kernel
-from surrogates.gp.lanes import LEAST_NOISE_VAR
 from surrogates.gp.pairs import Covariances, pairs
 from surrogates.inference import contract
 
-__all__ = ["LEAST_NOISE_VAR", "MEAN_VAR", "Data", "Hyperposterior"]
+__all__ = ["MEAN_VAR", "Data", "Hyperposterior"]
 
 _SQRT5 = math.sqrt(5.0)
 _MOST_ON_CUDA, _MOST_ELSEWHERE = 100_000_000, 100_000  # elements of the matrices made at once
@@ -54,6 +54,7 @@ class Data:
         noise: (n,) known variances of the noise in standardised units, or None: one unknown one.
         kernel: in place of Matern-5/2 or RBF; None is one of these.
         warped: columns that are warped, where there is a `kernel`.
+        least_noise_var: what unknown noise has at least, in standardised units.
     """
 
     X: Tensor
@@ -63,6 +64,7 @@ class Data:
     noise: Tensor | None = None
     kernel: Kernel | None = None
     warped: tuple[int, ...] = ()
+    least_noise_var: float = LEAST_NOISE_VAR
 
     @property
     def p(self) -> int:
@@ -134,6 +136,7 @@ class Hyperposterior:
                 lanes.ordered(squares.numpy(), n),
                 np.ascontiguousarray(data.y.numpy()),
                 np.ascontiguousarray(noise.numpy()),
+                data.least_noise_var,
                 data.matern,
                 lanes.scratch(n),
             )
@@ -184,7 +187,7 @@ class Hyperposterior:
         k, slope = _kernel(weight @ self.squares, data.matern)
         k, slope = signal_var * k, signal_var * slope
         if data.noise is None:
-            noise = (LEAST_NOISE_VAR + told[:, p + 1, None]).expand(-1, n)
+            noise = (data.least_noise_var + told[:, p + 1, None]).expand(-1, n)
         else:
             noise = data.noise.expand(len(x), n)
         made = conditioned(data.y, self.upper, k, signal_var, noise, signal_var)
@@ -192,7 +195,7 @@ class Hyperposterior:
         signal, noisy = made.signal, made.noisy
         parts = [-2.0 * weight * ((pull * slope) @ self.squares.T), signal.unsqueeze(1)]
         if data.noise is None:
-            free = told[:, p + 1] / (LEAST_NOISE_VAR + told[:, p + 1])
+            free = told[:, p + 1] / (data.least_noise_var + told[:, p + 1])
             parts.append((free * noisy).unsqueeze(1))
         return torch.where(failed, -torch.inf, value), torch.cat(parts, dim=1)
 
@@ -207,7 +210,7 @@ class Hyperposterior:
         seen = Covariances(kernel, x[:, :at], rows)
         if data.noise is None:
             noise_var = torch.exp(x[:, at, None])
-            noise = (LEAST_NOISE_VAR + noise_var).expand(-1, n)
+            noise = (data.least_noise_var + noise_var).expand(-1, n)
         else:
             noise_var, noise = None, data.noise.expand(len(x), n)
         scale = kernel.signal_var(x[:, :at]).unsqueeze(1)
@@ -217,7 +220,7 @@ class Hyperposterior:
             kernel.terms[0].signal_var.of(slope)[:, 0] = told.signal
         parts = [slope]
         if noise_var is not None:
-            free = noise_var[:, 0] / (LEAST_NOISE_VAR + noise_var[:, 0])
+            free = noise_var[:, 0] / (data.least_noise_var + noise_var[:, 0])
             parts.append((free * told.noisy).unsqueeze(1))
         if data.warped:
             to_a, to_b = warp.bent_slopes(data.X, data.warped, data.warps(x))

@@ -1,7 +1,7 @@
 """Priors of a Gaussian process's hyperparameters, as densities of their logarithms.
 
 - `moderate`: log l_j ~ N(log(0.4) + log(p)/2, 1), log signal_var ~ N(0, 1), log noise_var ~ N(-4,
-  1). No paper: the mode of the next one as a density of l_j itself, where `gp-map` starts, is the
+  1), and the noise is no less than 1e-6, as `gp-map` has it. No paper: the mode of the next one as a density of l_j itself, where `gp-map` starts, is the
   median here, or near it; as a density of log l_j that one has it at length-scales of 4 sqrt(p).
 - `dimension-scaled`: log l_j ~ N(sqrt(2) + log(p)/2, 3), log noise_var ~ N(-4, 1), of Hvarfner,
   Hellsten & Nardi (2024), "Vanilla Bayesian Optimization Performs Great in High Dimensions".
@@ -18,7 +18,8 @@
   stays finite. For `gp-mode`; there is nothing to sample where the likelihood is flat too.
 
 The signal variance is Gamma(2, 0.15) with `dimension-scaled` and `saas` too, as in BoTorch's fully
-Bayesian models.
+Bayesian models; and all but `moderate` have its least noise, 1e-4 of the outcomes' variance, which
+without noise is in the way of the last digits of an optimum.
 
 Of a kernel that is a sum of products (`surrogates/gp/kernels.py`) every elementary kernel has
 length-scales of such a prior, its own, and every term such a signal variance. No paper says what
@@ -49,6 +50,7 @@ Array = NDArray[np.float64]
 
 NAMES = ("moderate", "dimension-scaled", "saas", "vague", "gamma")
 FLAT = "flat"
+LEAST_NOISE_VAR = 1e-4
 _TAU_SCALE = 0.1
 _GREATEST_LOG = 600.0
 
@@ -96,6 +98,11 @@ def named(
     if warped:
         parts.append(Normal((0.0,) * 2 * warped, (math.sqrt(PRIOR_VAR),) * 2 * warped))
     return Independent(tuple(parts))
+
+
+def least_noise_var(name: str) -> float:
+    """What unknown noise has at least under a prior of that name, in standardised units."""
+    return 1e-6 if name == "moderate" else LEAST_NOISE_VAR
 
 
 def _part(name: str, slot: Slot) -> "Normal | Gamma | Saas":

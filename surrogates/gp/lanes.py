@@ -24,7 +24,6 @@ from surrogates.gp.vectors import LANES, TOGETHER, inner, scaled_sums, weighted
 Array = NDArray[np.float64]
 
 _MOST = 300  # points; the memory of eight larger matrices is far from the processor
-LEAST_NOISE_VAR = 1e-4
 _vectorised = njit(cache=True, fastmath={"contract"}, error_model="numpy")
 _MAGIC = 1.5 * 2.0**52  # added to a number, it leaves the nearest whole one in the last bits
 _F2, _F3, _F4, _F5, _F6, _F7, _F8, _F9, _F10, _F11, _F12, _F13 = (
@@ -70,6 +69,7 @@ def likelihoods(
     rows: Array,
     y: Array,
     known: Array,
+    floor: float,
     matern: bool,
     room: tuple[Array, Array, Array, Array],
 ) -> None:
@@ -83,6 +83,7 @@ def likelihoods(
         rows: of `ordered`.
         y: (n,) outcomes.
         known: (n,) variances of the noise; empty where it is one unknown one.
+        floor: what that one has at least.
         matern: Matern-5/2; else RBF.
         room: of `scratch`.
     """
@@ -95,7 +96,7 @@ def likelihoods(
         for q in range(p):
             weight[q, v] = math.exp(-2.0 * x[v, q])
         signal_var[v] = math.exp(x[v, p])
-        unknown = 0.0 if len(known) else LEAST_NOISE_VAR + math.exp(x[v, p + 1])
+        unknown = 0.0 if len(known) else floor + math.exp(x[v, p + 1])
         for i in range(n):
             noise[i, v] = known[i] if len(known) else unknown
     _fill(matrix, slopes, vectors, weight, signal_var, noise, rows, y, matern)
@@ -113,7 +114,7 @@ def likelihoods(
         constant = MEAN_VAR * (mixed[v] * mixed[v] - ones[v])
         gradients[v, p] = 0.5 * (fitted[v] - n - noisy[v] - constant)
         if not len(known):
-            free = (noise[0, v] - LEAST_NOISE_VAR) / noise[0, v]
+            free = (noise[0, v] - floor) / noise[0, v]
             gradients[v, p + 1] = 0.5 * noisy[v] * free
         values[v] = -0.5 * (fitted[v] + n * LOG_2PI + log_det[v]) if least[v] > 0.0 else np.nan
 

@@ -70,7 +70,7 @@ class MixtureDraws(Model):
             self.lengthscale = told[:, :0]  # it has several, or none
             self.signal_var = data.kernel.signal_var(draws)
         if data.noise is None:
-            self.noise_var = hyperposterior.LEAST_NOISE_VAR + told[:, data.noise_at]
+            self.noise_var = data.least_noise_var + told[:, data.noise_at]
             noise = self.noise_var[:, None].expand(-1, n)
         else:
             self.noise_var = data.noise.median().repeat(len(draws))

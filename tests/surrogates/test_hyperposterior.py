@@ -1,5 +1,6 @@
 """The density of a GP's hyperparameters: values and gradients against torch's; its priors."""
 
+import dataclasses
 import math
 from typing import Any
 
@@ -9,10 +10,11 @@ import torch
 from torch import Generator, Tensor
 
 from surrogates.errors import UsageError
-from surrogates.gp import hyperpriors
+from surrogates.gp import hyperpriors, laplace
 from surrogates.gp.conditioned import factorised
-from surrogates.gp.hyperposterior import LEAST_NOISE_VAR, MEAN_VAR, Data, Hyperposterior
+from surrogates.gp.hyperposterior import MEAN_VAR, Data, Hyperposterior
 from surrogates.inference.contract import leapfrog_by_steps
+from surrogates.inputs import Inputs
 
 F64: dict[str, Any] = {"dtype": torch.float64, "device": "cpu"}
 
@@ -41,7 +43,7 @@ def naive(x: Tensor, data: Data) -> Tensor:
     k = (1.0 + r + r.square() / 3.0) * torch.exp(-r) if data.matern else torch.exp(-0.5 * squared)
     noise = data.noise
     if noise is None:
-        noise = (LEAST_NOISE_VAR + x[p + 1].exp()).expand(n)
+        noise = (data.least_noise_var + x[p + 1].exp()).expand(n)
     covariance = x[p].exp() * k + MEAN_VAR + torch.diag(noise)
     normal = torch.distributions.MultivariateNormal(torch.zeros(n, **F64), covariance)
     return normal.log_prob(data.y)
@@ -82,14 +84,20 @@ def precise(x: list[float], data: Data) -> Any:
             squared = sum((a - b) ** 2 * mp.exp(-2 * x[g]) for a, b, g in parts)
             r = mp.sqrt(5 * squared)
             matrix[i, j] = mp.exp(x[p]) * (1 + r + r * r / 3) * mp.exp(-r) + MEAN_VAR
-        matrix[i, i] += mp.mpf(LEAST_NOISE_VAR) + mp.exp(x[p + 1])
+        matrix[i, i] += mp.mpf(data.least_noise_var) + mp.exp(x[p + 1])
     y = mp.matrix([mp.mpf(value) for value in data.y.tolist()])
     fit = (y.T * mp.lu_solve(matrix, y))[0]
     return -(fit + n * mp.log(2 * mp.pi) + mp.log(mp.det(matrix))) / 2
 
 
-def test_gradients_hold_where_inputs_nearly_coincide_and_noise_is_at_its_floor() -> None:
+@pytest.mark.parametrize("floor", [1e-4, 1e-6])
+def test_gradients_hold_where_inputs_nearly_coincide_and_noise_is_at_its_floor(
+    floor: float,
+) -> None:
     data = made(7, 3, matern=True, known=False, seed=4)
+    data = dataclasses.replace(data, least_noise_var=floor)
+    if floor < 1e-4:  # the outcomes there are such as so little noise allows
+        data.y[1], data.y[2] = data.y[0] + 1e-3, data.y[0] - 1e-3
     density = Hyperposterior(data, hyperpriors.named("vague", data.p, noise=True))
     at = [0.3, -0.2, 0.5, -30.0]
     mp = mpmath.mp.clone()
@@ -240,3 +248,16 @@ def test_jitter_is_added_to_those_matrices_only_that_need_it() -> None:
     jittered = equal + 1e-10 * torch.eye(2, **F64)
     assert torch.allclose(factor[1] @ factor[1].mT, jittered, rtol=0.0, atol=1e-13)
     assert not torch.allclose(equal, jittered, rtol=0.0, atol=1e-13)
+
+
+def test_the_default_prior_lets_noise_be_less_than_botorchs_priors_do() -> None:
+    X = torch.rand((40, 1), generator=seeded(0), **F64)
+    Y = torch.sin(6.0 * X)
+    found: dict[str, float] = {}
+    for prior in hyperpriors.NAMES:
+        options = laplace.Options(prior=prior, kernel="rbf")
+        model = laplace.fit(X, Y, inputs=Inputs.reals(1), options=options)
+        least = 1e-6 if prior == "moderate" else 1e-4
+        assert float(model.noise_var.min()) >= least
+        found[prior] = float(model.noise_var.max())
+    assert found["moderate"] < 1e-4 < found["dimension-scaled"]

@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 import bo
 from surrogates.errors import UsageError
 from surrogates.gp import hmc, hyperpriors, kernels, spectra
-from surrogates.gp.hyperposterior import LEAST_NOISE_VAR, MEAN_VAR, Data, Hyperposterior
+from surrogates.gp.hyperposterior import MEAN_VAR, Data, Hyperposterior
 from surrogates.gp.mixture import MixtureGP
 from surrogates.inputs import Column, Inputs
 
@@ -118,7 +118,7 @@ def naive(x: Tensor, data: Data) -> Tensor:
     n = len(data.y)
     noise = data.noise
     if noise is None:
-        noise = (LEAST_NOISE_VAR + x[data.noise_at].exp()).expand(n)
+        noise = (data.least_noise_var + x[data.noise_at].exp()).expand(n)
     matrix = covariance(x, data, data.X) + MEAN_VAR + torch.diag(noise)
     normal = torch.distributions.MultivariateNormal(torch.zeros(n, **F64), matrix)
     return normal.log_prob(data.y)
@@ -157,7 +157,7 @@ def test_gradients_hold_for_many_rows(text: str, warp: bool) -> None:
 
 def of_its_own(data: Data, x: Tensor, seed: int) -> Data:
     """The same rows, with outcomes that the model draws at a point of the hyperparameters."""
-    n, noise_var = len(data.y), LEAST_NOISE_VAR + x[data.noise_at].exp()
+    n, noise_var = len(data.y), data.least_noise_var + x[data.noise_at].exp()
     matrix = covariance(x, data, data.X) + noise_var * torch.eye(n, **F64)
     normal = torch.randn(n, generator=seeded(seed), **F64)
     return dataclasses.replace(data, y=torch.linalg.cholesky(matrix) @ normal)

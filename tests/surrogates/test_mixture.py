@@ -20,7 +20,7 @@ from torch import Generator, Tensor
 
 from surrogates.errors import CapabilityError, DataError
 from surrogates.gp import hyperpriors
-from surrogates.gp.hyperposterior import LEAST_NOISE_VAR, MEAN_VAR, Data
+from surrogates.gp.hyperposterior import MEAN_VAR, Data
 from surrogates.gp.mixture import MixtureGP
 
 F64: dict[str, Any] = {"dtype": torch.float64, "device": "cpu"}
@@ -53,7 +53,7 @@ def brute(model: MixtureGP, X: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Te
         joint = row[2] * k + MEAN_VAR
         n = len(x)
         noise = (
-            (LEAST_NOISE_VAR + row[3]).expand(n)
+            (model.data.least_noise_var + row[3]).expand(n)
             if model.data.noise is None
             else torch.cat([model.data.noise, model.noise_var[s].expand(n - len(model.data.noise))])
         )

@@ -20,7 +20,8 @@ from torch import Generator, Tensor
 from torch.quasirandom import SobolEngine
 
 from surrogates.gp import bayesian, hyperpriors
-from surrogates.gp.hyperposterior import LEAST_NOISE_VAR, MEAN_VAR, Data, Hyperposterior
+from surrogates.gp.hyperposterior import MEAN_VAR, Data, Hyperposterior
+from surrogates.gp.hyperpriors import LEAST_NOISE_VAR
 from surrogates.inference import (
     chees,
     diagnostics,
