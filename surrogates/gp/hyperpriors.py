@@ -1,8 +1,9 @@
 """Priors of a Gaussian process's hyperparameters, as densities of their logarithms.
 
 - `moderate`: log l_j ~ N(log(0.4) + log(p)/2, 1), log signal_var ~ N(0, 1), log noise_var ~ N(-4,
-  1), and the noise is no less than 1e-6, as `gp-map` has it. No paper: the mode of the next one as a density of l_j itself, where `gp-map` starts, is the
-  median here, or near it; as a density of log l_j that one has it at length-scales of 4 sqrt(p).
+  1), and the noise is 1e-6 at least, as `gp-map` has it. No paper: the mode of the next one as a
+  density of l_j itself, where `gp-map` starts, is the median here, or near it; as a density of
+  log l_j that one has it at length-scales of 4 sqrt(p).
 - `dimension-scaled`: log l_j ~ N(sqrt(2) + log(p)/2, 3), log noise_var ~ N(-4, 1), of Hvarfner,
   Hellsten & Nardi (2024), "Vanilla Bayesian Optimization Performs Great in High Dimensions".
 - `saas`: 1 / l_j^2 = tau rho_j with rho_j ~ C+(1) and tau ~ C+(0.1), half-Cauchy, of Eriksson &
