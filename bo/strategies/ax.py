@@ -33,6 +33,8 @@ from surrogates.errors import CapabilityError, NotInstalledError
 from surrogates.options import option, options
 
 PREFIX = "ax:"
+KEPT = 16
+"""Draws that Ax keeps of its own fully Bayesian model."""
 _FEWEST_OUTCOMES = 2
 _DRAWS = 2048
 
@@ -43,6 +45,18 @@ class Options:
 
     initial: int = option(
         default=5, help="points of the initial Sobol design (5 is Ax's default)", low=1, high=1000
+    )
+
+
+@options
+class WithSurrogate(Options):
+    """How it begins, and what Ax's generator sees."""
+
+    kept: int = option(
+        default=KEPT,
+        help="most draws of a mixture that Ax's generator sees; a time that grows with them",
+        low=1,
+        high=100_000,
     )
 
 
@@ -114,7 +128,7 @@ def with_surrogate(
     method: str,
     space: Space,
     goal: Goal,
-    options: Options,
+    options: WithSurrogate,
     seed: int,
     surrogate_options: Any = None,
 ) -> AxDefault:
@@ -124,11 +138,13 @@ def with_surrogate(
         method: "ax:" and the name of a surrogate.
         space: where to search.
         goal: what to optimise.
-        options: how it begins.
+        options: how it begins, and what Ax sees.
         seed: the study's.
         surrogate_options: the surrogate's own; None takes its defaults.
     """
     held = {} if surrogate_options is None else dataclasses.asdict(surrogate_options)
+    if "kept" in held:
+        held["kept"] = min(held["kept"], options.kept)
     model = bridge().ax_model(method.removeprefix(PREFIX), held)
     return AxDefault(space, goal, options, seed, model)
 
