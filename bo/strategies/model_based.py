@@ -9,7 +9,8 @@ Each goal has a model of its own, and so has each outcome constraint: of its sla
 it holds. Once a trial failed there is one more, fitted to 1 where an evaluation succeeded and to -1
 where it failed (least-squares classification, Rasmussen & Williams 2006, section 6.5), so that the
 search leaves where evaluations fail (or they take the worst value so far, `failures=worst`); failed
-trials do not use up the initial design.
+trials do not use up the initial design. An outcome a thousand times as far as all others counts as
+a failure (`bo/outliers.py`).
 
 A single goal is modelled on the power scale of `surrogates/power.py` where the evidence of a
 Gaussian process says that it pays.
@@ -35,6 +36,7 @@ from bo.acquisition.names import NAMES, ONE_GOAL, SEVERAL_GOALS
 from bo.belief import Belief
 from bo.contract import Trial
 from bo.goals import Goals
+from bo.outliers import as_failed
 from bo.space import Array, Parameters, Space
 from bo.strategies.sobol import DESIGNS, first_points
 from surrogates.catalog import SURROGATES
@@ -206,7 +208,8 @@ class ModelBased:
         )
 
     def _imputed(self, trials: Sequence[Trial]) -> Sequence[Trial]:
-        """Where it is asked for, the failed trials with the worst value of each goal."""
+        """Outliers as failed trials; where asked, these with the worst value of each goal."""
+        trials = as_failed(trials, self.goals)
         if self.options.failures == "model":
             return trials
         complete = [t for t in trials if t.state == "complete"]

@@ -35,6 +35,7 @@ from bo.acquisition.maximise import _pulled_back
 from bo.belief import Belief
 from bo.contract import Trial
 from bo.goals import Goal, Goals
+from bo.outliers import as_failed
 from bo.space import Array, Parameters, Space
 from bo.strategies.model_based import ModelBased, Options as ModelOptions, _Asked
 from bo.strategies.random import random_points
@@ -223,7 +224,11 @@ class TrustRegion:
         return complete >= _FEWEST_OUTCOMES
 
     def _local(self, trials: Sequence[Trial], region: Region) -> list[Trial]:
-        """The region's trials, of very many those nearest to its best; and all that are running."""
+        """The region's trials, of very many those nearest to its best; and all that are running.
+
+        Outliers as failed ones (`bo/outliers.py`).
+        """
+        trials = as_failed(trials, Goals.of(self.goal))
         done = [t for t in trials if t.done and t.number >= region.start]
         running = [t for t in trials if not t.done]
         complete = [t for t in done if t.state == "complete"]
