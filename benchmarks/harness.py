@@ -239,7 +239,9 @@ def main(arguments: Sequence[str], known: Mapping[str, Callable[..., Report]] | 
         epilog=f"benchmarks: {', '.join(available)}",
     )
     parser.add_argument("name", metavar="NAME", help="which benchmark")
-    parser.add_argument("--quick", action="store_true", help="every claim, fewer repeats")
+    parser.add_argument(
+        "--quick", action="store_true", help="fewer repeats; where one takes minutes, fewer sizes"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     parser.add_argument("--only", metavar="PART", help="measure one part, where it has parts")
     parser.add_argument(
