@@ -26,7 +26,7 @@ from bo.contract import Trial
 from bo.goals import Goal, Goals
 from bo.metrics import told
 from bo.space import Parameter, Parameters, Space, Value
-from bo.strategies.ax import KEPT
+from bo.strategies.through_ax import KEPT
 from surrogates.catalog import SURROGATES
 from surrogates.errors import CapabilityError
 from surrogates.options import build, schema

@@ -14,7 +14,7 @@ from surrogates.options import build, schema, unknown
 from surrogates.registry import Row, find, rows
 
 MODEL_BASED = "bo.strategies.model_based:ModelBased"
-AX_WITH = "bo.strategies.ax:with_surrogate"
+AX_WITH = "bo.strategies.through_ax:with_surrogate"
 WITH_SURROGATE = (MODEL_BASED, AX_WITH)
 """Factories of rows that hold a surrogate of the catalog: the method's name tells which."""
 

@@ -7,14 +7,10 @@ unseen row; a point that was tried before gives way to a new one near it. Linear
 reals without a log scale are Ax's own; a point that breaks another constraint gives way to the
 nearest of many random points that are allowed. Conditional parameters are refused.
 
-`ax:<surrogate>` is the same with any surrogate of the catalog as Ax's model; Ax's generator,
-acquisition function and search stay.
-
 Stateless: each ask rebuilds Ax's experiment from the log, seeded from the ask's generator, so that
 a study goes on bit for bit in another process.
 """
 
-import dataclasses
 import importlib
 import math
 from collections.abc import Mapping, Sequence
@@ -32,9 +28,6 @@ from bo.strategies.unseen import nearest_unseen, unseen_indices
 from surrogates.errors import CapabilityError, NotInstalledError
 from surrogates.options import option, options
 
-PREFIX = "ax:"
-KEPT = 16
-"""Draws that Ax keeps of its own fully Bayesian model."""
 _FEWEST_OUTCOMES = 2
 _DRAWS = 2048
 
@@ -45,18 +38,6 @@ class Options:
 
     initial: int = option(
         default=5, help="points of the initial Sobol design (5 is Ax's default)", low=1, high=1000
-    )
-
-
-@options
-class WithSurrogate(Options):
-    """How it begins, and what Ax's generator sees."""
-
-    kept: int = option(
-        default=KEPT,
-        help="most draws of a mixture that Ax's generator sees; a time that grows with them",
-        low=1,
-        high=100_000,
     )
 
 
@@ -122,31 +103,6 @@ class AxDefault:
         if sum(trial.state == "complete" for trial in trials) < _FEWEST_OUTCOMES:
             return n
         return max(self.options.initial - sum(trial.state != "failed" for trial in trials), 0)
-
-
-def with_surrogate(
-    method: str,
-    space: Space,
-    goal: Goal,
-    options: WithSurrogate,
-    seed: int,
-    surrogate_options: Any = None,
-) -> AxDefault:
-    """The strategy of `ax:<surrogate>`.
-
-    Args:
-        method: "ax:" and the name of a surrogate.
-        space: where to search.
-        goal: what to optimise.
-        options: how it begins, and what Ax sees.
-        seed: the study's.
-        surrogate_options: the surrogate's own; None takes its defaults.
-    """
-    held = {} if surrogate_options is None else dataclasses.asdict(surrogate_options)
-    if "kept" in held:
-        held["kept"] = min(held["kept"], options.kept)
-    model = bridge().ax_model(method.removeprefix(PREFIX), held)
-    return AxDefault(space, goal, options, seed, model)
 
 
 def bridge() -> Any:
