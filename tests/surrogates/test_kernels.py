@@ -16,6 +16,7 @@ from surrogates.gp import hmc, hyperpriors, kernels, spectra
 from surrogates.gp.hyperposterior import MEAN_VAR, Data, Hyperposterior
 from surrogates.gp.mixture import MixtureGP
 from surrogates.inputs import Column, Inputs
+from tests.surrogates.test_hyperposterior import check_prior
 
 F64: dict[str, Any] = {"dtype": torch.float64, "device": "cpu"}
 EXPRESSIONS = (
@@ -233,17 +234,9 @@ def test_other_words_are_refused(text: str, match: str) -> None:
 def test_priors_have_gradients_of_their_values_and_draws_of_their_density(name: str) -> None:
     kernel = kernels.kernel("co2", mixed(4))
     prior = hyperpriors.named(name, 3, noise=True, kernel=kernel, warped=2)
-    dim = kernel.dim + 5
-    x = torch.randn((4, dim), generator=seeded(0), **F64)
-    _, gradient = prior.value_and_grad(x)
-    assert gradient.shape == x.shape
-    step = 1e-5
-    for j in range(dim):
-        offset = torch.zeros(dim, **F64)
-        offset[j] = step
-        above, below = (prior.value_and_grad(x + s * offset)[0] for s in (1.0, -1.0))
-        assert torch.allclose((above - below) / (2 * step), gradient[:, j], rtol=1e-5, atol=1e-7)
-    drawn = prior.sample(20_000, seeded(3), x)
+    slots = [(slot.kind, slot.count) for slot in kernel.slots]
+    check_prior(prior, name, [*slots, ("noise_var", 1), ("warp", 4)])
+    drawn = prior.sample(20_000, seeded(3), torch.zeros(1, **F64))
     product = prior.value_and_grad(drawn)[1] * drawn
     error = product.std(dim=0) / len(drawn) ** 0.5
     assert bool(((product.mean(dim=0) + 1.0).abs() < 5.0 * error).all())  # Stein
