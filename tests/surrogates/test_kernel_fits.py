@@ -16,7 +16,18 @@ from torch import Generator, Tensor
 import bo
 from bo.acquisition.functions import Models, acquisition
 from bo.acquisition.fused_mixture import FusedMixtureLogEI
-from surrogates.gp import bayesian, hmc, kernels, laplace, smc
+from surrogates.gp import (
+    bayesian,
+    hmc,
+    kernels,
+    laplace,
+    nuts,
+    smc,
+    vi_bures,
+    vi_flow,
+    vi_fullrank,
+    vi_meanfield,
+)
 from surrogates.gp.hyperposterior import Hyperposterior
 from surrogates.gp.mixture import MixtureGP
 from surrogates.inputs import Column, Inputs
@@ -177,16 +188,31 @@ def degenerate(name: str) -> tuple[Tensor, Tensor]:
     return torch.rand((10, 50), generator=seeded(1), **F64), Y
 
 
-@pytest.mark.parametrize("module", [hmc, smc], ids=["hmc", "smc"])
-@pytest.mark.parametrize("kernel", ["matern52", "airline", "linear + rq warped"])
+SHORT: dict[str, tuple[Any, dict[str, Any]]] = {
+    "hmc": (hmc, {"most_draws": 16, "draws": 16, "chains": 8, "trajectory": 0.5}),
+    "nuts": (nuts, {"most_draws": 16, "draws": 16, "chains": 8}),
+    "smc": (smc, {"particles": 32, "most_moves": 3}),
+    "laplace": (laplace, {}),
+    "vi_meanfield": (vi_meanfield, {}),
+    "vi_fullrank": (vi_fullrank, {}),
+    "vi_flow": (vi_flow, {"layers": 2, "iterations": 50, "most_iterations": 50}),
+    "vi_bures": (vi_bures, {}),
+}
+"""All fully Bayesian surrogates, with options that take little time."""
+COMPOSED = [
+    (engine, kernel) for engine in ("hmc", "smc") for kernel in ("airline", "linear + rq warped")
+]
+
+
+@pytest.mark.parametrize(
+    ("engine", "kernel"), [*((engine, "matern52") for engine in SHORT), *COMPOSED]
+)
 @pytest.mark.parametrize(
     "name", ["one row", "constant", "contradicting", "outlier", "many columns"]
 )
-def test_degenerate_data_give_finite_wide_posteriors(name: str, kernel: str, module: Any) -> None:
+def test_degenerate_data_give_finite_wide_posteriors(name: str, engine: str, kernel: str) -> None:
     X, Y = degenerate(name)
-    short: dict[str, Any] = {"most_draws": 16, "draws": 16, "chains": 8, "trajectory": 0.5}
-    if module is smc:
-        short = {"particles": 32, "most_moves": 3}
+    module, short = SHORT[engine]
     text, warp = kernel.removesuffix(" warped"), kernel.endswith("warped")
     model = module.fit(
         X,
@@ -203,6 +229,26 @@ def test_degenerate_data_give_finite_wide_posteriors(name: str, kernel: str, mod
     assert bool((told.variance > 0).all())
     spread = float(told.mixture_variance.sqrt().mean())
     assert spread > 0.02 * model.unit
+
+
+@pytest.mark.parametrize("engine", SHORT)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_ten_rows_say_little_of_fifty_columns(seed: int, engine: str) -> None:
+    """Neither of the function where no data are, nor of the length-scales."""
+    module, short = SHORT[engine]
+    X = torch.rand((10, 50), generator=seeded(seed), **F64)
+    Y = torch.sin(5.0 * X[:, :2].sum(dim=1, keepdim=True))
+    options = module.Options(kept=64, **short)
+    model = module.fit(X, Y, inputs=Inputs.reals(50), options=options, generator=seeded(seed))
+    assert all(math.isfinite(value) for value in model.diagnostics.values())
+    told = model.posterior(torch.rand((50, 1, 50), generator=seeded(9), **F64))
+    assert bool(torch.isfinite(told.mean).all())
+    wide = told.mixture_variance.sqrt() / model.unit
+    assert 0.7 < float(wide.min()) < float(wide.max()) < 1.5  # beside outcomes of 1
+    known = model.posterior(X.unsqueeze(1)).mixture_variance.sqrt() / model.unit
+    assert float(known.mean()) < 0.4
+    widths = model.draws[:, :50].std(dim=0)  # of log length-scales: their prior has 1
+    assert 0.5 < float(widths.median()) < 1.5
 
 
 def test_two_of_them_in_a_list_have_a_hypervolume() -> None:
