@@ -82,6 +82,22 @@ def funnel(dim: int = 4) -> Target:
     return Target("funnel", Differentiated(log_density), 0.0 * variance, variance, volume)
 
 
+def funnel_not_centred(dim: int = 10) -> Target:
+    """Neal's funnel as deep as his, v ~ N(0, 9) and each x ~ N(0, e^v), of v and z = x e^(-v/2)."""
+
+    def log_density(at: Tensor) -> Tensor:
+        v = at[:, 0]
+        x = at[:, 1:] * torch.exp(0.5 * v).unsqueeze(1)
+        log = -0.5 * (v.square() / 9.0 + (dim - 1) * v + x.square().sum(dim=1) * torch.exp(-v))
+        return log + 0.5 * (dim - 1) * v  # the Jacobian
+
+    variance = torch.ones(dim, dtype=torch.float64)
+    variance[0] = 9.0
+    volume = 0.5 * dim * math.log(2 * math.pi) + math.log(3.0)
+    density = Differentiated(log_density)
+    return Target("funnel, not centred", density, 0.0 * variance, variance, volume)
+
+
 def two_modes(distance: float = 3.0, share: float = 0.3) -> Target:
     """Two Gaussians in the plane, near enough for a chain to cross."""
     centres = torch.tensor([[0.0, 0.0], [distance, 0.5]], dtype=torch.float64)
@@ -96,4 +112,4 @@ def two_modes(distance: float = 3.0, share: float = 0.3) -> Target:
     return Target("two modes", Differentiated(log_density), mean, variance, math.log(2 * math.pi))
 
 
-TARGETS = [gaussian(), student(), funnel(), two_modes()]
+TARGETS = [gaussian(), student(), funnel_not_centred(), two_modes()]

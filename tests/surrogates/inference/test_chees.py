@@ -29,8 +29,8 @@ def at_size(state: chees.State, size: float, trajectory: float) -> chees.State:
 @pytest.mark.parametrize("target", TARGETS, ids=str)
 def test_it_finds_the_moments(target: Target, seed: int) -> None:
     generator = seeded(seed)
-    start = chees.init(target.density, target.starts(32, generator))
-    options = chees.Options(draws=128, most_draws=4096, ess=1000.0)
+    start = chees.init(target.density, target.starts(64, generator))
+    options = chees.Options(draws=128, most_draws=4096, sd_error=0.0125)
     draws, _ = chees.run(target.density, start, options=options, generator=generator)
     assert draws.diagnostics["converged"] == 1.0
     assert draws.x.shape[:2] == draws.log_density.shape

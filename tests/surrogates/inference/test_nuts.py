@@ -54,8 +54,8 @@ def standard(dim: int) -> Density:
 @pytest.mark.parametrize("target", TARGETS, ids=str)
 def test_it_finds_the_moments(target: Target, seed: int) -> None:
     generator = seeded(seed)
-    start = nuts.init(target.density, target.starts(32, generator))
-    options = nuts.Options(warmup=50, draws=64, most_draws=2048, ess=400.0)
+    start = nuts.init(target.density, target.starts(128, generator))
+    options = nuts.Options(warmup=50, draws=128, most_draws=2048, sd_error=1.0 / 60.0)
     draws, _ = nuts.run(target.density, start, options=options, generator=generator)
     assert draws.diagnostics["converged"] == 1.0
     assert draws.x.shape[:2] == draws.log_density.shape

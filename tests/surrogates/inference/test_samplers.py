@@ -2,15 +2,16 @@
 
 import dataclasses
 import math
+from typing import Any
 
 import pytest
 import torch
 from torch import Generator, Tensor
 
 from surrogates.errors import DataError
-from surrogates.inference import diagnostics, hmc, laplace
+from surrogates.inference import chees, diagnostics, hmc, laplace, nuts
 from surrogates.inference.contract import Differentiated
-from tests.surrogates.inference.targets import TARGETS, Target, gaussian, student, two_modes
+from tests.surrogates.inference.targets import TARGETS, Target, funnel, gaussian, student, two_modes
 
 SEEDS = [0, 1]
 
@@ -20,26 +21,43 @@ def seeded(seed: int) -> Generator:
 
 
 def check_moments(x: Tensor, target: Target) -> None:
-    """Means within 4 standard errors, variances within 10 % or 4 standard errors."""
+    """Means within 4 standard errors; variances also within 10 %, which is 3 of theirs or more."""
     flat = x.flatten(0, 1)
     error = (target.variance / diagnostics.ess_mean(x)).sqrt()
     assert bool(((flat.mean(dim=0) - target.mean).abs() < 4.0 * error).all())
     squares = (x - target.mean).square()
     noise = squares.flatten(0, 1).std(dim=0) / diagnostics.ess_mean(squares).sqrt()
     off = (squares.flatten(0, 1).mean(dim=0) - target.variance).abs()
-    assert bool((off < torch.maximum(0.1 * target.variance, 4.0 * noise)).all())
+    assert bool((3.0 * noise < 0.1 * target.variance).all())
+    assert bool((off < torch.minimum(0.1 * target.variance, 4.0 * noise)).all())
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("target", TARGETS, ids=str)
+@pytest.mark.parametrize("target", [*TARGETS, funnel()], ids=str)
 def test_hmc_finds_the_moments(target: Target, seed: int) -> None:
     generator = seeded(seed)
-    start = hmc.init(target.density, target.starts(32, generator))
-    options = hmc.Options(warmup=100, draws=128, most_draws=4096, ess=2000.0, rhat=1.01)
+    start = hmc.init(target.density, target.starts(64, generator))
+    options = hmc.Options(warmup=100, draws=128, most_draws=4096, rhat=1.01, sd_error=0.0125)
     draws, _ = hmc.run(target.density, start, options=options, generator=generator)
     assert draws.diagnostics["converged"] == 1.0
     assert draws.x.shape[:2] == draws.log_density.shape
     check_moments(draws.x, target)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("module", [chees, nuts], ids=["chees", "nuts"])
+def test_a_centred_funnel_is_found_or_not_called_converged(module: Any) -> None:
+    """Where it is narrow a chain may reject all steps that suit the others, with some seeds."""
+    target, found = funnel(), 0
+    for seed in range(3):
+        generator = seeded(seed)
+        start = module.init(target.density, target.starts(64, generator))
+        options = module.Options(warmup=100, draws=256, most_draws=1024, sd_error=0.0125)
+        draws, _ = module.run(target.density, start, options=options, generator=generator)
+        if draws.diagnostics["converged"]:
+            check_moments(draws.x, target)
+            found += 1
+    assert found > 0
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -177,7 +195,7 @@ def test_laplace_is_exact_for_a_gaussian() -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("target", TARGETS[:2], ids=str)
+@pytest.mark.parametrize("target", TARGETS, ids=str)
 def test_importance_sampling_from_laplace_finds_the_moments(target: Target, seed: int) -> None:
     generator = seeded(seed)
     draws = laplace.run(
@@ -191,17 +209,23 @@ def test_importance_sampling_from_laplace_finds_the_moments(target: Target, seed
     assert draws.log_weights is not None
     weights, x = draws.log_weights[0].exp(), draws.x[0]
     assert float(weights.sum()) == pytest.approx(1.0)
-    error = (target.variance / draws.diagnostics["ess"]).sqrt()
-    assert bool(((weights @ x - target.mean).abs() < 4.5 * error).all())
-    assert torch.allclose(weights @ (x - target.mean).square(), target.variance, rtol=0.1)
+    squares = (x - target.mean).square()
+    error = (weights.square() @ squares).sqrt()
+    assert bool(((weights @ x - target.mean).abs() < 4.0 * error).all())
+    noise = (weights.square() @ (squares - target.variance).square()).sqrt()
+    assert bool((3.0 * noise < 0.1 * target.variance).all())
+    assert torch.allclose(weights @ squares, target.variance, rtol=0.1)
 
 
-def test_a_gaussian_proposal_for_heavy_tails_is_not_trusted() -> None:
-    target = student(degrees=2.5)
-    options = laplace.Options(draws=20_000, degrees=0)
-    told = laplace.run(
-        target.density, target.starts(1, seeded(0)), options=options, generator=seeded(0)
-    )
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    "target", [student(degrees=2.5), funnel(), two_modes()], ids=["heavy tails", "funnel", "modes"]
+)
+def test_a_gaussian_proposal_that_misses_mass_is_not_trusted(target: Target, seed: int) -> None:
+    """Each has variances that are wrong by 5 % to 70 %."""
+    options = laplace.Options(draws=100_000, degrees=0)
+    start = target.starts(4, seeded(seed))
+    told = laplace.run(target.density, start, options=options, generator=seeded(seed))
     assert told.diagnostics["khat"] > 0.7
     assert told.diagnostics["converged"] == 0.0
 

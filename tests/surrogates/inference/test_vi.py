@@ -96,15 +96,15 @@ def test_a_gaussian_is_found_from_far_away(module: Any, given: Any, seed: int) -
 
 @pytest.mark.parametrize("kind", ["planar", "radial"])
 def test_a_flow_finds_a_gaussian(kind: str) -> None:
-    """From a wrong one beneath it; the KL is told within its error."""
-    target = gaussian(4)
-    options = vi_flow.Options(flow=kind, layers=2, most_iterations=200, draws=20_000)
+    """From a wrong one beneath it; with 5 seeds the KL is 0.4e-4 to 2e-4."""
+    target = gaussian()
+    long: dict[str, Any] = {"points": 256, "iterations": 1000, "most_iterations": 1000}
+    options = vi_flow.Options(flow=kind, layers=2, rate=0.03, draws=100_000, **long)
     state = vi_flow.init(target.density, target.starts(2, seeded(0)), options, seeded(0))
     state = dataclasses.replace(state, base=state.base + 0.5)
     draws, _ = vi_flow.run(target.density, state, options=options, generator=seeded(0))
     missing, error = gap(draws, target)
-    assert missing < 1e-3 + 4.0 * error
-    assert error < 1e-3
+    assert missing + 4.0 * error < 1e-3
 
 
 @pytest.mark.parametrize("seed", SEEDS)
