@@ -190,10 +190,16 @@ def sampled(engine: str, problem: bayesian.Problem) -> Draws:
     return module.run(problem.density, state, options=options, generator=generator)[0]
 
 
+PRIORS = ("dimension-scaled", "moderate", "saas")
+LONG = [(n, prior, "hmc") for prior in PRIORS for n in (20, 50, 100)]
+LONG += [(20, prior, engine) for prior in PRIORS for engine in ("chees", "smc")]
+LONG += [(n, "moderate", engine) for n in (50, 100) for engine in ("chees", "smc")]
+LONG += [(20, "moderate", "nuts"), (20, "saas", "nuts"), (50, "moderate", "nuts")]
+"""Those that take at most a minute, the reference apart."""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("engine", [*CHAINS, "smc"])
-@pytest.mark.parametrize("prior", ["dimension-scaled", "moderate", "saas"])
-@pytest.mark.parametrize("n", [20, 50, 100])
+@pytest.mark.parametrize(("n", "prior", "engine"), LONG)
 def test_moments_are_those_of_a_long_reference(n: int, prior: str, engine: str) -> None:
     mean, sd, effective = reference(n, prior)
     draws = sampled(engine, posed(n, prior, n + 1))
