@@ -191,10 +191,12 @@ def sampled(engine: str, problem: bayesian.Problem) -> Draws:
 
 
 PRIORS = ("dimension-scaled", "moderate", "saas")
-LONG = [(n, prior, "hmc") for prior in PRIORS for n in (20, 50, 100)]
-LONG += [(20, prior, engine) for prior in PRIORS for engine in ("chees", "smc")]
-LONG += [(n, "moderate", engine) for n in (50, 100) for engine in ("chees", "smc")]
-LONG += [(20, "moderate", "nuts"), (20, "saas", "nuts"), (50, "moderate", "nuts")]
+LONG = [
+    *((n, prior, "hmc") for prior in PRIORS for n in (20, 50, 100)),
+    *((20, prior, engine) for prior in PRIORS for engine in ("chees", "smc")),
+    *((n, "moderate", engine) for n in (50, 100) for engine in ("chees", "smc")),
+    *((n, prior, "nuts") for n, prior in ((20, "moderate"), (20, "saas"), (50, "moderate"))),
+]
 """Those that take at most a minute, the reference apart."""
 
 
