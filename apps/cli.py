@@ -66,6 +66,10 @@ SubjectToOption = Annotated[
 TimeoutOption = Annotated[
     float | None, typer.Option("--timeout", help="Seconds that one evaluation may take (bo).")
 ]
+RetriesOption = Annotated[
+    int | None,
+    typer.Option("--retries", help="How often a trial whose process died runs again (bo: 1)."),
+]
 StopAtOption = Annotated[
     float | None, typer.Option("--stop-at", help="End once the best value is as good (bo).")
 ]
@@ -169,6 +173,7 @@ def run(
     name: NameOption = None,
     snapshots: SnapshotsOption = "every=1",
     timeout: TimeoutOption = None,
+    retries: RetriesOption = None,
     stop_at: StopAtOption = None,
     stop_after: StopAfterOption = None,
     stall: StallOption = None,
@@ -196,6 +201,7 @@ def run(
         name=name,
         snapshots=parse_every(snapshots),
         timeout=timeout,
+        retries=retries,
         stop_at=stop_at,
         stop_after=stop_after,
         stall=stall,
@@ -220,6 +226,7 @@ def optimize(
     goal: GoalOption = None,
     subject_to: SubjectToOption = None,
     timeout: TimeoutOption = None,
+    retries: RetriesOption = None,
     method: MethodOption = None,
     budget: Annotated[int, typer.Option("--budget", help="Trials.")] = DEFAULT_BUDGETS["bo"],
     batch: BatchOption = 1,
@@ -260,6 +267,7 @@ def optimize(
         snapshots=parse_every(snapshots),
         folder=os.getcwd(),
         timeout=timeout,
+        retries=retries,
         stop_at=stop_at,
         stop_after=stop_after,
         stall=stall,

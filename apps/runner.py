@@ -396,6 +396,7 @@ def _drive_bo(run: _Run, problem: Problem | None) -> None:
                 parallel=spec.parallel,
                 batch=spec.batch,
                 timeout=spec.timeout,
+                retries=1 if spec.retries is None else spec.retries,
                 executor=stack.enter_context(_workers(spec)) if problem.isolated else None,
                 stop=stop,
             )

@@ -16,9 +16,9 @@ DEFAULT_BUDGETS = {"bo": 50, "bandit": 5_000, "rl": 50_000}
 BUDGET_UNITS = {"bo": "trials", "bandit": "rounds", "rl": "environment steps"}
 DEVICES = ("auto", "cpu", "cuda")
 LARGEST = {"budget": 10**9, "batch": 1000, "parallel": 256, "threads": 256, "replications": 1000}
-_FREE = ("budget", "name", "snapshots", "folder", "timeout", "stop_at", "stop_after", "stall")
+_BO_ONLY = ("timeout", "retries", "stop_at", "stop_after", "stall")
+_FREE = ("budget", "name", "snapshots", "folder", *_BO_ONLY)
 """Two parts of one run may differ in these."""
-_BO_ONLY = ("timeout", "stop_at", "stop_after", "stall")
 DEFAULT_STORE = "sqlite:///wald.db"
 
 
@@ -46,6 +46,7 @@ class RunSpec:
         stop_at: end once the best value is as good as this (bo), or None.
         stop_after: end once the run has taken so many seconds (bo), or None.
         stall: end once so many trials in a row brought no improvement (bo), or None.
+        retries: how often a trial whose process died runs again (bo); None is once.
     """
 
     kind: str
@@ -66,6 +67,7 @@ class RunSpec:
     stop_at: float | None = None
     stop_after: float | None = None
     stall: int | None = None
+    retries: int | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -89,6 +91,8 @@ class RunSpec:
             value = getattr(self, what)
             if value is not None and not 0 < value < math.inf:
                 raise UsageError(f"{_flag(what)} expected more than 0, got {value}")
+        if self.retries is not None and self.retries < 0:
+            raise UsageError(f"--retries expected 0 or more, got {self.retries}")
         if self.stop_at is not None and not math.isfinite(self.stop_at):
             raise UsageError(f"--stop-at expected a finite value, got {self.stop_at}")
         if self.name is not None and not (self.name.strip() and len(self.name) <= 200):

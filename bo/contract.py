@@ -33,7 +33,7 @@ class Trial:
         sems: standard error of a value, by name, where it was told.
         reason: why it failed, one line.
         traceback: where the objective raised, or None.
-        attempt: 1, or more where a process died during it.
+        attempt: 1, and 1 more for each process that died during it; an interrupt adds none.
         seed: for the objective's own randomness, the same at every attempt.
         method: the method that suggested it.
         method_state: the small state that the method left with it (JSON).

@@ -23,9 +23,6 @@ from surrogates.errors import StoreError, UsageError
 if TYPE_CHECKING:
     from bo.study import Study
 
-MAX_INTERRUPTIONS = 10
-"""A trial during which the whole run died this often is failed: it seems to kill its process."""
-
 
 def optimise(
     study: "Study",
@@ -47,20 +44,25 @@ def optimise(
         executor: evaluates; must be ready for `slots` evaluations at once.
         slots: evaluations at once.
         batch: points per ask.
-        retries: how often a trial whose worker process died runs again.
+        retries: how often a trial whose process died runs again, be it a worker or the whole run;
+            an interrupt (Ctrl-C, SIGTERM) is no death.
         stop: says when to end before the budget; what is in flight then is waited for.
     """
     stop = stop or Stopping()
     log = study.log
     flying: dict[int, tuple[Trial, Pending]] = {}
     ended: dict[int, float] = {}  # an ask may take longer than what it waits for
-    with _Heartbeat(study, flying):
-        queue = _reclaimed(study)
+    queue: list[Trial] = []
+    with _Heartbeat(study, lambda: [*flying, *(trial.number for trial in queue)]):
         try:
+            queue, given_up = _reclaimed(study, retries)
+            yield from given_up
             while True:
                 while len(flying) < slots and not stop.due(study):
                     queue = queue or study._ask(batch, owner=owner(), limit=budget)
-                    queue = queue or ([] if flying else _reclaimed(study))
+                    if not queue and not flying:
+                        queue, given_up = _reclaimed(study, retries)
+                        yield from given_up
                     if not queue:
                         break
                     trial = queue[0]  # stays there until it flies: an interrupt may come now
@@ -110,16 +112,22 @@ def _call(objective: Callable[..., Any], trial: Trial) -> tuple[Any, ...]:
     return objective, parameters, told
 
 
-def _reclaimed(study: "Study") -> list[Trial]:
-    """Trials that a dead process left behind, once more; those that keep dying are failed."""
+def _reclaimed(study: "Study", retries: int) -> tuple[list[Trial], list[Trial]]:
+    """Trials that a dead process left behind: those to run once more, and those failed for good.
+
+    A trial may be what kills its process, and then it would kill every run of the study.
+    """
     again: list[Trial] = []
+    given_up: list[Trial] = []
     for trial in study.log.reclaim():
-        if trial.attempt > MAX_INTERRUPTIONS:
-            reason = f"{REAPED} {trial.attempt - 1} times"
-            study._finish(trial.number, "failed", reason=reason)
-        else:
+        deaths = trial.attempt - 1
+        if deaths <= retries:
             again.append(trial)
-    return again
+            continue
+        times = "once" if deaths == 1 else f"{deaths} times"
+        reason = f"{REAPED} {times}, and retries is {retries}"
+        given_up.append(study._finish(trial.number, "failed", reason=reason))
+    return again, given_up
 
 
 def _note_end(future: Pending, number: int, ended: dict[int, float]) -> None:
@@ -160,11 +168,11 @@ def _cut(text: str) -> str:
 
 
 class _Heartbeat:
-    """A thread that says every few seconds that the trials in flight are alive."""
+    """A thread that says every few seconds that the trials in flight and queued are alive."""
 
-    def __init__(self, study: "Study", flying: dict[int, tuple[Trial, Pending]]) -> None:
+    def __init__(self, study: "Study", numbers: Callable[[], list[int]]) -> None:
         self.study = study
-        self.flying = flying
+        self.numbers = numbers
         self.over = threading.Event()
         self.thread = threading.Thread(target=self._beat, daemon=True)
 
@@ -179,7 +187,7 @@ class _Heartbeat:
 
     def _beat(self) -> None:
         while not self.over.wait(HEARTBEAT_SECONDS):
-            numbers = list(self.flying)
+            numbers = self.numbers()
             if numbers:
                 with contextlib.suppress(StoreError):  # the main thread meets the same
                     self.study.log.beat(numbers)

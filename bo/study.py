@@ -289,7 +289,8 @@ class Study:
             parallel: evaluations at once, in worker processes where above 1.
             batch: points per ask.
             timeout: seconds that one evaluation may take (in a worker process), or None.
-            retries: how often a trial whose worker died runs again.
+            retries: how often a trial whose process died runs again, be it a worker or the whole
+                run (a crash, a kill, no power); then it is failed. Ctrl-C and SIGTERM use up none.
             executor: evaluates instead, `parallel` at once: anything with
                 `submit() -> done(), result()`.
             callback: called with each finished trial; None draws a progress line in a terminal or
@@ -300,6 +301,8 @@ class Study:
         """
         for what, count in (("budget", budget), ("parallel", parallel), ("batch", batch)):
             _check_count(what, count)
+        if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise UsageError(f"retries expected a whole number of at least 0, got {retries!r}")
         if executor is not None and not hasattr(executor, "submit"):
             raise UsageError(f"executor expected submit(f, *args), got {executor!r:.100}")
         if not callable(objective):

@@ -256,6 +256,8 @@ class Log:
     def reclaim(self, numbers: Sequence[int] | None = None) -> list[Trial]:
         """Take over running trials whose process is dead, with one more attempt each.
 
+        One that was released was interrupted, and its attempt goes on.
+
         Args:
             numbers: only these, whoever owns them; None for all that a dead process left.
         """
@@ -281,7 +283,10 @@ class Log:
                     trials.update()
                     .where(trials.c.study == self.study.name, trials.c.number.in_(taken))
                     .values(
-                        attempt=trials.c.attempt + 1,
+                        attempt=sa.case(
+                            (trials.c.heartbeat.is_(None), trials.c.attempt),
+                            else_=trials.c.attempt + 1,
+                        ),
                         owner=owner(),
                         heartbeat=now,
                         revision=revision,

@@ -171,6 +171,29 @@ def test_ctrl_c_ends_the_command_too_and_resume_goes_on(wald, folder):
     assert wald.json("resume", "mine")["trials"]["complete"] == 3
 
 
+def test_a_trial_that_kills_its_run_is_failed_after_its_retries(wald, folder):
+    (folder / "tuned.py").write_text(
+        "import os, signal\n"
+        "def loss(p, trial):\n"
+        "    if trial.number == 1:\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return p['lr']\n"
+    )
+    asked = ["optimize", "tuned:loss", "--space", "space.toml", "--method", "sobol"]
+    asked += ["--budget", 4, "--seed", 2, "--name", "mine", "--retries", 2]
+    for _ in range(3):
+        assert wald(*asked).returncode == -signal.SIGKILL
+    found = wald.json("resume", "mine")
+    assert found["state"] == "finished"
+    assert found["trials"] == {"total": 4, "complete": 3, "failed": 1, "pending": 0}
+    rows = trials_of(wald, "mine")
+    assert rows[1]["reason"] == "its process died 3 times, and retries is 2"
+    assert [row["attempt"] for row in rows] == [1, 4, 1, 1]
+    store = Store.open(str(folder / "wald.db"), create=False)
+    assert sorted(store.steps_of(found["run_id"], "observation")) == [0, 1, 2, 3]
+    store.engine.dispose()
+
+
 def test_a_function_prints_what_it_likes_and_stdout_stays_ours(wald, folder):
     (folder / "tuned.py").write_text(
         "import os\nos.system('echo loaded')\n"
@@ -293,6 +316,7 @@ def test_a_run_ends_early_and_stays_finished(wald, folder, flags, note, most):
         ("quick:WORD", "", "a value of type int"),
         (LINE, "--goal loss", "a goal expected"),
         (LINE, "--space other.toml", "expected a readable TOML file"),
+        (LINE, "--retries -1", "--retries expected 0 or more"),
         (LINE, "--timeout 0", "--timeout expected more than 0"),
         (LINE, "--stop-at nan", "--stop-at expected a finite value"),
         (LINE, "--stall 0", "--stall expected more than 0"),
@@ -336,6 +360,7 @@ def test_specs_of_former_versions_still_load():
     former = '{"kind": "bo", "problem": "branin", "method": "sobol", "seed": 1, "budget": 5}'
     spec = RunSpec.from_json(former)
     assert (spec.timeout, spec.stop_at, spec.stop_after, spec.stall) == (None,) * 4
+    assert spec.retries is None
     assert RunSpec.from_json(spec.to_json()) == spec
 
 

@@ -15,7 +15,6 @@ import pytest
 import bo
 from bo import metrics, trial_log
 from bo.database import open_database
-from bo.loop import MAX_INTERRUPTIONS, _reclaimed
 from bo.trial_log import Log
 from surrogates.errors import StoreError, UsageError
 
@@ -382,7 +381,7 @@ def test_an_interrupted_trial_runs_again_under_its_own_number():
     study.run(bowl, 10, callback=quiet)
     whole = bo.minimize(bowl, SPACE, 10, method="gp-map", seed=0, callback=quiet)
     assert metrics.digest(study.trials) == metrics.digest(whole.study.trials)
-    assert study.trials[6].attempt == 2
+    assert study.trials[6].attempt == 1  # interrupted, not dead
 
 
 def test_any_executor_with_submit_done_and_result_serves():
@@ -475,25 +474,6 @@ def test_a_slow_trial_whose_process_lives_is_never_taken_over(tmp_path, monkeypa
     assert [t.attempt for t in watching.reclaim()] == [2]
     told = study.tell(slow, 1.0)  # a late tell is recorded all the same
     assert (told.state, told.attempt) == ("complete", 2)
-
-
-def test_a_late_tell_of_a_trial_that_was_given_up_is_recorded(tmp_path, monkeypatch):
-    store = tmp_path / "s.db"
-    study = bo.Study(SPACE, name="s", store=store, method="sobol", seed=0)
-    (lost,) = study._ask(1, owner="nowhere:1")
-    watching = bo.Study.resume("s", store=store)
-    moment = time.time()
-    for hours in range(MAX_INTERRUPTIONS + 1):  # each time its process seems dead
-        later = moment + 3600 * (hours + 1)
-        monkeypatch.setattr(trial_log.time, "time", lambda later=later: later)
-        _reclaimed(watching)
-    given_up = watching.trials[lost.number]
-    assert (given_up.state, given_up.reason) == ("failed", "its process died 10 times")
-    told = study.tell(lost, 1.5)
-    assert (told.state, told.values, told.reason) == ("complete", {"value": 1.5}, None)
-    assert watching.trials[lost.number] == told
-    with pytest.raises(UsageError, match="which is complete"):
-        study.tell(lost, 2.0)
 
 
 def test_what_failed_otherwise_stays_failed(tmp_path):
