@@ -1,4 +1,4 @@
-"""Conditional parameters, and properties of every kind of space."""
+"""Conditional parameters."""
 
 import json
 import math
@@ -6,7 +6,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings, strategies as st
 
 import bo
 from bo import metrics
@@ -201,131 +200,6 @@ def _asks(space: bo.Space, method: str, count: int, *, batch: int, seed: int = 1
             values = {"y": float(outcome)} if kind == "complete" else {}
             trials.append(Trial(len(trials), point, kind, values=values))
     return [trial.parameters for trial in trials]
-
-
-NUMBERS = st.sampled_from([-3.0, 0.0, 0.1, 0.5, 1.0, 7.25, 1e3])
-LEVELS = st.lists(st.sampled_from([1, 2, 4, 8.5, "a", "b"]), min_size=2, max_size=4, unique=True)
-
-
-# Strategies draw tables as in SPACE.toml: the checks of types draw at random, which they may not.
-@st.composite
-def one_parameter(draw: st.DrawFn, parents: dict):
-    """A table of a parameter of any type, perhaps conditional on one of those before it."""
-    kind = draw(
-        st.sampled_from(["real", "log", "integer", "ordinal", "choice", "boolean", "fixed"])
-    )
-    table: dict = {"type": "real" if kind == "log" else kind}
-    able = {name: values for name, values in parents.items() if values}
-    if able and draw(st.booleans()):
-        parent = draw(st.sampled_from(sorted(able)))
-        some = st.lists(st.sampled_from(able[parent]), min_size=1, max_size=2, unique=True)
-        table["when"] = {parent: draw(some)}
-    if kind == "real":
-        low = draw(NUMBERS)
-        return table | {"low": low, "high": low + draw(st.sampled_from([1e-3, 1.0, 50.0]))}
-    if kind == "log":
-        return table | {"low": 1e-4, "high": draw(st.sampled_from([1e-3, 1.0, 1e4])), "log": True}
-    if kind == "integer":
-        high = 1 + draw(st.sampled_from([1, 5, 5000]))
-        return table | {"low": 1, "high": high, "log": draw(st.booleans())}
-    if kind == "fixed":
-        return table | {"value": 3}
-    return table if kind == "boolean" else table | {"values": draw(LEVELS)}
-
-
-def _values(table: dict) -> list:
-    """What a parent can be; none of a real, a fixed, or a wide integer."""
-    if table["type"] == "integer" and table["high"] <= 6:
-        return list(range(table["low"], table["high"] + 1))
-    return [False, True] if table["type"] == "boolean" else table.get("values", [])
-
-
-@st.composite
-def spaces(draw: st.DrawFn):
-    """A space of any kind as tables, and whether some of its points are to be a pool."""
-    tables: dict = {}
-    for position in range(draw(st.integers(1, 5))):
-        parents = {name: _values(table) for name, table in tables.items()}
-        tables[f"p{position}"] = draw(one_parameter(parents))
-    if not any(t["type"] != "fixed" and "when" not in t for t in tables.values()):
-        tables["last"] = {"type": "real", "low": 0, "high": 1}
-    numeric = [n for n, t in tables.items() if t.get("high", 1e9) <= 2e3]
-    texts: list[str] = []
-    if numeric and draw(st.booleans()):
-        some = draw(st.lists(st.sampled_from(numeric), min_size=1, max_size=3, unique=True))
-        middle = sum((tables[n]["low"] + tables[n]["high"]) / 2 for n in some)
-        whole = any(tables[n]["type"] == "integer" for n in some)
-        sign = draw(st.sampled_from(["<=", ">=", "<"] if whole else ["<=", ">=", "<", "=="]))
-        texts.append(f"{' + '.join(some)} {sign} {middle!r}")
-        if draw(st.booleans()):
-            texts.append(f"abs({some[0]}) >= 0")
-    return tables | ({"constraints": texts} if texts else {}), draw(st.integers(0, 4)) == 0
-
-
-def space_of(tables: dict, pooled: bool) -> bo.Space:
-    """The space, or some of its points as a pool."""
-    space = bo.Space.from_dict(tables)
-    if not pooled:
-        return space
-    texts = [constraint.text for constraint in space.constraints]
-    made = _asks(space, "random", 5, batch=5)
-    return bo.Space(space.parameters, subject_to=texts, candidates=made)
-
-
-def check_inverses(space: bo.Space, seed: int) -> None:
-    """Any columns decode to a valid point, and encoding and decoding undo each other."""
-    random = np.random.default_rng(seed)
-    for points in (
-        space.decode(random.random((20, space.d))),
-        space.from_uniforms(random.random((20, len(space.free)))),
-    ):
-        columns = space.encode(points)
-        assert repr(space.decode(columns)) == repr(points)
-        assert (space.encode(space.decode(columns)) == columns).all()
-        assert ((columns >= 0) & (columns <= 1)).all()
-        for point in points:
-            assert space.typed(point) == point
-
-
-def check_asks(space: bo.Space, seed: int, methods: tuple[str, ...]) -> None:
-    """Every point of every method is valid; in a pool, an unseen row."""
-    for method in methods:
-        points = _asks(space, method, 6, batch=3, seed=seed)
-        for point in points:
-            assert space.check(point) == point
-            assert list(point) == [name for name in space.parameters if name in point]
-        if space.pool is not None:
-            assert all(space.key(point) in space.pool.index for point in points)
-            assert len({space.key(point) for point in points}) == len(points)
-
-
-RELAXED = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
-
-
-@settings(max_examples=150, deadline=None, suppress_health_check=RELAXED)
-@given(made=spaces(), seed=st.integers(0, 2**31))
-def test_any_space_encodes_exactly_and_is_asked_validly(made, seed):
-    space = space_of(*made)
-    check_inverses(space, seed)
-    check_asks(space, seed, ("random", "sobol"))
-
-
-@settings(max_examples=5, deadline=None, suppress_health_check=RELAXED)
-@given(made=spaces(), seed=st.integers(0, 2**31))
-def test_a_model_asks_validly_in_any_space(made, seed):
-    space = space_of(*made)
-    check_asks(space, seed, ("gp-map",))
-
-
-@pytest.mark.slow
-@settings(max_examples=10_000, deadline=None, suppress_health_check=RELAXED)
-@given(made=spaces(), seed=st.integers(0, 2**31))
-def test_ten_thousand_spaces(made, seed):
-    space = space_of(*made)
-    check_inverses(space, seed)
-    check_asks(space, seed, ("random", "sobol"))
-    if seed % 20 == 0:
-        check_asks(space, seed, ("gp-map",))
 
 
 def test_infinite_spaces_say_so():
