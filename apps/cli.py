@@ -208,9 +208,9 @@ def run(
     )
     if seed is None:
         spec = _load("apps.launch:with_its_seed")(spec, store)
+    told = {"known_from": known_from, "skip_invalid": skip_invalid, "drawn": seed is None}
     queue = context.info_name == "submit"
-    known = {"known_from": known_from, "skip_invalid": skip_invalid}
-    return _carry_out(spec, replications, store, as_json, known, queue=queue)
+    return _carry_out(spec, replications, store, as_json, told, queue=queue)
 
 
 @app.command()
@@ -274,8 +274,8 @@ def optimize(
     )
     if seed is None:
         spec = _load("apps.launch:with_its_seed")(spec, store)
-    known = {"known_from": known_from, "skip_invalid": skip_invalid}
-    return _carry_out(spec, replications, store, as_json, known, queue=submit)
+    told = {"known_from": known_from, "skip_invalid": skip_invalid, "drawn": seed is None}
+    return _carry_out(spec, replications, store, as_json, told, queue=submit)
 
 
 def _carry_out(
@@ -283,17 +283,18 @@ def _carry_out(
     replications: int,
     store: str,
     as_json: bool,
-    known: Mapping[str, Any],
+    told: Mapping[str, Any],
     *,
     queue: bool,
 ) -> int:
     """Run or queue a spec, once or with several seeds."""
     specs = _load("apps.spec:replicate")(spec, replications)
+    told = {**told, "drawn": told["drawn"] and replications == 1}  # else names tell the seeds
     if queue:
-        rows = _load("apps.launch:submit")(specs, store, **known)
+        rows = _load("apps.launch:submit")(specs, store, **told)
         _show(rows[0] if replications == 1 else {"rows": rows}, as_json, "show_submitted")
         return 0
-    runs = [_load("apps.launch:run")(each, store, **known) for each in specs]
+    runs = [_load("apps.launch:run")(each, store, **told) for each in specs]
     if replications == 1:
         _show(runs[0], as_json, "show_run")
     else:

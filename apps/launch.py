@@ -20,11 +20,16 @@ from apps.summary import find_object, run_object
 from bo.contract import Problem
 from bo.database import is_missing, store_url
 from bo.known import Known
-from surrogates.errors import UsageError
+from surrogates.errors import StoreError, UsageError
 
 
 def run(
-    spec: RunSpec, store: str, known_from: str | None = None, *, skip_invalid: bool = False
+    spec: RunSpec,
+    store: str,
+    known_from: str | None = None,
+    *,
+    skip_invalid: bool = False,
+    drawn: bool = False,
 ) -> dict[str, Any]:
     """Run a spec; returns the run's object.
 
@@ -33,6 +38,7 @@ def run(
         store: URL or path.
         known_from: a CSV file or a study, whose results are taken in first.
         skip_invalid: leave out those that cannot be taken in.
+        drawn: nobody asked for the seed, so that of a study of the same name stands.
 
     Raises:
         WaldError: what is wrong with the spec or the store; nothing was created.
@@ -43,6 +49,8 @@ def run(
         if problem is not None and problem.objective is not None and problem.note is not None:
             sys.stderr.write(f"{problem.note}\n")
         opened = Store.open(store, create=True)
+        if drawn and problem is not None:
+            spec = runner.joined(spec, opened, problem)
         run_id = runner.start(spec, opened, problem=problem, known=known)
         return runner.execute(run_id, opened, problem=problem, watcher=_bar(opened))
 
@@ -53,6 +61,7 @@ def submit(
     known_from: str | None = None,
     *,
     skip_invalid: bool = False,
+    drawn: bool = False,
 ) -> list[dict[str, Any]]:
     """Queue specs for `wald up`; returns the id and the state of each.
 
@@ -61,6 +70,7 @@ def submit(
         store: URL or path.
         known_from: a CSV file or a study, whose results are taken in at once.
         skip_invalid: leave out those that cannot be taken in.
+        drawn: nobody asked for the seed, so that of a study of the same name stands.
 
     Raises:
         WaldError: what is wrong with a spec or the store; where it is a spec, nothing was created.
@@ -73,10 +83,11 @@ def submit(
         known = _known(known_from, problem, store, skip_invalid)
         ready.append((settled, problem, known))
     opened = Store.open(store, create=True)
-    ids = [
-        runner.start(spec, opened, problem=problem, queue=True, known=known)
-        for spec, problem, known in ready
-    ]
+    ids: list[str] = []
+    for spec, problem, known in ready:
+        if drawn and problem is not None:
+            spec = runner.joined(spec, opened, problem)
+        ids.append(runner.start(spec, opened, problem=problem, queue=True, known=known))
     return [{"run_id": run_id, "state": "queued"} for run_id in ids]
 
 
@@ -94,7 +105,10 @@ def prepare(spec: RunSpec) -> tuple[RunSpec, Problem | None]:
 def with_its_seed(spec: RunSpec, store: str) -> RunSpec:
     """The spec where no seed was asked for: what has that name already keeps its own."""
     if spec.name is not None and not is_missing(store_url(store)):
-        opened = Store.open(store, create=False)
+        try:
+            opened = Store.open(store, create=False)
+        except StoreError:  # another process is making it; what else is wrong is told when it opens
+            return spec
         same = [row.spec.seed for row in opened.runs_named(spec.name) if row.kind == spec.kind]
         same += [study[3] for study in opened.studies() if study[0] == spec.name]
         if same:

@@ -448,6 +448,21 @@ def open_study(spec: RunSpec, store: Store, problem: Problem, name: str) -> Stud
     )
 
 
+def joined(spec: RunSpec, store: Store, problem: Problem) -> RunSpec:
+    """The spec with the seed of the study of its name, made here if no other process was faster."""
+    if spec.name is None:
+        return spec
+    study = Study(
+        problem.space,
+        problem.goals,
+        name=spec.name,
+        store=store.url,
+        method=spec.method,
+        options=_options(spec),
+    )
+    return dataclasses.replace(spec, seed=study.seed)
+
+
 class _Reached:
     """The best value, or the hypervolume, after each trial of a run.
 

@@ -9,7 +9,8 @@ It moves in the uniforms of the space, [0, 1] per parameter. Departs from the pa
 ordinal or a choice is a number of which the cells are its values (the values of a choice in their
 order, which CMA-ES cannot know to mean nothing), with a standard deviation of at least half a cell;
 failed trials have the worst loss of their generation; a pool is served by its nearest unseen row,
-and a point that constraints do not allow gives way to one near it that they do.
+and a point that constraints do not allow gives way to one near it that they do. A single parameter
+has a second one beside it that means nothing, since the package does not serve one dimension.
 
 Each ask replays the generations: finished trials, in the order in which they finished, fill one
 after the other, whoever asked for them. So a design that was there before is the first generation,
@@ -59,6 +60,7 @@ class CMA:
         self.note: str | None = None
         self.space, self.goal, self.options, self.seed = space, goal, options, seed
         self.cma = _load()
+        self.width = max(len(space.free), 2)
         self._latest: _Search | None = None
         if space.candidates is not None:
             self.note = "cma moves through the box; the nearest unseen candidate is tried"
@@ -115,7 +117,7 @@ class CMA:
         made, self._latest = self._latest, None
         if made is None or made.told != [_mark(trial) for trial in done[: len(made.told)]]:
             random = np.random.default_rng(derive_seed(self.seed, "cma"))
-            search = self._start(np.full(len(self.space.free), 0.5), 1, random)
+            search = self._start(np.full(self.width, 0.5), 1, random)
             made = _Search(search, random, 1, search.ask(), [])
         while len(done) - len(made.told) >= len(made.offspring):
             generation = done[len(made.told) :][: len(made.offspring)]
@@ -124,20 +126,22 @@ class CMA:
             made.search.tell(vectors, self._losses(generation))
             if made.search.stop():
                 made.factor *= 2
-                mean = made.random.random(len(self.space.free))
+                mean = made.random.random(self.width)
                 made.search = self._start(mean, made.factor, made.random)
             made.offspring = made.search.ask()
         return made
 
     def _start(self, mean: Array, factor: int, random: np.random.Generator) -> Any:
-        population = self.options.population or 4 + int(3 * math.log(len(mean)))
+        free = self.space.free.values()
+        population = self.options.population or 4 + int(3 * math.log(len(free)))
+        least_std = [0.5 / p.levels if p.levels else 0.0 for p in free]
         return self.cma.CMAEvolutionStrategy(
             mean,
             self.options.step_std,
             {
                 "bounds": [0, 1],
                 "popsize": max(population, 4) * factor,
-                "minstd": [0.5 / p.levels if p.levels else 0.0 for p in self.space.free.values()],
+                "minstd": least_std + [0.0] * (self.width - len(free)),
                 "randn": lambda *shape: random.standard_normal(shape),
                 "seed": math.nan,
                 "verbose": -10,  # quiet; writes no file and reads none
@@ -150,10 +154,11 @@ class CMA:
         return [known.get(self.space.key(t.parameters), self._vector(t.parameters)) for t in trials]
 
     def _vector(self, point: Parameters) -> Array:
-        return self.space.to_uniforms([point])[0]
+        known = self.space.to_uniforms([point])[0]
+        return np.append(known, np.full(self.width - len(known), 0.5))
 
     def _decode(self, vector: Array) -> Parameters:
-        return self.space.from_uniforms(np.clip(vector, 0.0, 1.0)[None, :])[0]
+        return self.space.from_uniforms(np.clip(vector, 0.0, 1.0)[None, : len(self.space.free)])[0]
 
     def _losses(self, trials: Sequence[Trial]) -> list[float]:
         """Lower is better; that of a failed trial is the worst of its generation."""

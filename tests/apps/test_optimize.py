@@ -171,6 +171,42 @@ def test_ctrl_c_ends_the_command_too_and_resume_goes_on(wald, folder):
     assert wald.json("resume", "mine")["trials"]["complete"] == 3
 
 
+SHARED = """
+import os, pathlib, sys, time
+trial = os.environ["WALD_TRIAL"]
+with open("evaluated", "a") as file:
+    file.write(f"{trial} {sys.argv[1]} {sys.argv[2]}\\n")
+pathlib.Path(f"worker-{os.getppid()}").touch()
+until = time.monotonic() + 60
+while trial == "0" and len(list(pathlib.Path().glob("worker-*"))) < 2:
+    assert time.monotonic() < until
+    time.sleep(0.02)
+print((float(sys.argv[1]) - 0.01) ** 2 + abs(int(sys.argv[2]) - 3))
+"""
+"""A command of which the first trial does not end before two processes evaluate."""
+
+
+@pytest.mark.parametrize("seed", [[], ["--seed", 7]])
+@pytest.mark.parametrize("method", ["sobol", pytest.param("gp-map", marks=pytest.mark.slow)])
+def test_two_runs_of_one_name_share_the_work(wald, folder, method, seed):
+    (folder / "train.py").write_text(SHARED)
+    asked = ["optimize", LINE, "--space", "space.toml", "--method", method, "--budget", 16, *seed]
+    processes = [wald.start(*asked, "--name", "s", "--json") for _ in range(2)]
+    ended = [process.communicate(timeout=300) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], ended
+    found = [json.loads(out) for out, _ in ended]
+    assert found[0]["run_id"] != found[1]["run_id"]
+    assert [each["state"] for each in found] == ["finished"] * 2
+    rows = trials_of(wald, "s")
+    assert [(row["number"], row["state"], row["attempt"]) for row in rows] == [
+        (number, "complete", 1) for number in range(16)
+    ]
+    lines = [line.split() for line in (folder / "evaluated").read_text().splitlines()]
+    assert sorted(int(number) for number, *_ in lines) == list(range(16))
+    assert len({(lr, depth) for _, lr, depth in lines}) == 16
+    assert len(list(folder.glob("worker-*"))) == 2
+
+
 def test_a_trial_that_kills_its_run_is_failed_after_its_retries(wald, folder):
     (folder / "tuned.py").write_text(
         "import os, signal\n"
