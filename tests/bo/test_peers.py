@@ -19,7 +19,7 @@ import torch
 from bo.contract import Strategy, Trial
 from bo.goals import Goal, Goals
 from bo.methods import make_strategy
-from bo.space import Parameters, Space, boolean, choice, fixed, integer, ordinal, real
+from bo.space import Parameter, Parameters, Space, boolean, choice, fixed, integer, ordinal, real
 from bo.study import Study
 from surrogates.errors import NotInstalledError, UsageError
 from surrogates.seeds import derive_seed
@@ -371,6 +371,19 @@ def test_nevergrad_leaves_no_thread_behind_and_refuses_unknown_optimisers() -> N
     assert threading.active_count() <= before
     with pytest.raises(UsageError, match="did you mean 'NGOpt'"):
         made("nevergrad", PLANE, optimizer="NGOptt")
+
+
+@pytest.mark.parametrize("one", [real(-3, -2.999), integer(1, 6), choice("a", "b", "c")])
+def test_cma_searches_along_a_single_parameter(one: Parameter) -> None:
+    pytest.importorskip("cma")
+    study = Study({"p": one}, method="cma", seed=1)
+    space = study.space
+    result = study.run(
+        lambda p: float(((space.encode([p]) - 0.4) ** 2).sum()), 60, callback=lambda _: None
+    )
+    assert len(result.study.trials) == 60
+    assert result.best_value is not None
+    assert result.best_value < (1e-3 if one.type == "real" else 0.7)
 
 
 def test_cma_goes_its_own_way_and_starts_again_when_it_has_converged() -> None:
