@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import itertools
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,9 +17,10 @@ import torch
 
 from bo.contract import Strategy, Trial, TrialState
 from bo.goals import Goal, Goals
-from bo.methods import WITH_SURROGATE, fitting, make_strategy
+from bo.methods import WITH_SURROGATE, fitting, make_strategy, surrogate_of
 from bo.space import Parameters, Space, boolean, choice, fixed, integer, ordinal, real
-from surrogates.errors import UsageError
+from bo.strategies.random import random_points
+from surrogates.errors import CapabilityError, UsageError
 from surrogates.registry import Row
 from surrogates.seeds import derive_seed
 from tests.contracts.common import SEED, kept, no_global_draws
@@ -49,7 +51,35 @@ POOL = Space(
         for heat in (0.0, 1.0)
     ],
 )
-SPACES = {"real": REAL, "mixed": MIXED, "one": ONE, "pool": POOL}
+CONSTRAINED = Space(
+    {
+        "a": real(0.0, 1.0),
+        "b": real(0.0, 1.0),
+        "lr": real(1e-4, 10.0, log=True),
+        "depth": integer(1, 12),
+    },
+    subject_to=["a + b <= 1", "lr * depth <= 1"],
+)
+CONDITIONAL = Space(
+    {
+        "optimiser": choice("adam", "sgd", "lbfgs"),
+        "layers": integer(1, 3),
+        "rate": real(1e-4, 1e-1, log=True, when={"optimiser": ["adam", "sgd"]}),
+        "momentum": real(0.0, 0.99, when={"optimiser": "sgd"}),
+        "width": integer(8, 64, when={"layers": [2, 3]}),
+        "decay": real(0.0, 1.0),
+    }
+)
+SPACES = {
+    "real": REAL,
+    "mixed": MIXED,
+    "one": ONE,
+    "pool": POOL,
+    "constrained": CONSTRAINED,
+    "conditional": CONDITIONAL,
+}
+AIMS = {"constrained": 0.95}
+"""Where the best columns lie; those of the constrained space are not allowed."""
 DESIGN = 16
 """Complete trials after which the initial design of every method is over."""
 
@@ -57,7 +87,9 @@ DESIGN = 16
 def strategy(row: Row, space: Space, goal: Goal | Goals = GOAL, *, seed: int = SEED) -> Strategy:
     """The method in a space, with reduced options where it has some."""
     if row.factory in WITH_SURROGATE:
-        return make_strategy(row.name, space, goal, REDUCED.get(row.name, {}), seed)
+        held = REDUCED.get(surrogate_of(row.name).factory, {})
+        reduced = {f"surrogate.{name}": value for name, value in held.items()}
+        return make_strategy(row.name, space, goal, reduced, seed)
     return row.load()(space, fitting(row, Goals.of(goal)), options_of(row), seed)
 
 
@@ -80,16 +112,25 @@ def points_of(space: Space, n: int) -> list[Parameters]:
     random = np.random.default_rng(SEED)
     if space.pool is not None:
         return [space.pool.rows[i] for i in random.permutation(len(space.pool.rows))[:n]]
+    if space.constraints:
+        source = torch.Generator(device="cpu").manual_seed(SEED)
+        return random_points(space, n, generator=source)
     return space.from_uniforms(random.random((n, len(space.free))))
 
 
 def log_of(
-    space: Space, *, complete: int = DESIGN, failed: int = 0, running: int = 0, scale: float = 1.0
+    space: Space,
+    *,
+    complete: int = DESIGN,
+    failed: int = 0,
+    running: int = 0,
+    scale: float = 1.0,
+    aim: float = 0.3,
 ) -> list[Trial]:
-    """A trial log; the outcome is the squared distance of the columns from 0.3."""
+    """A trial log; the outcome is the squared distance of the columns from `aim`."""
     total = complete + failed + running
     points = points_of(space, total)
-    losses = scale * ((space.encode(points) - 0.3) ** 2).sum(axis=1)
+    losses = scale * ((space.encode(points) - aim) ** 2).sum(axis=1)
     states: list[TrialState] = [
         *itertools.repeat("complete", complete),
         *itertools.repeat("failed", failed),
@@ -118,7 +159,9 @@ def assert_new(space: Space, trials: Sequence[Trial], points: Sequence[Parameter
     assert len(points) == n
     for point in points:
         assert space.check(point) == point
-        assert list(point) == list(space.parameters)
+        assert list(point) == [name for name in space.parameters if name in point]
+        if not space.conditional:
+            assert list(point) == list(space.parameters)
         if space.pool is not None:
             assert space.key(point) in space.pool.index
     keys = [space.key(point) for point in [*(t.parameters for t in trials), *points]]
@@ -126,9 +169,11 @@ def assert_new(space: Space, trials: Sequence[Trial], points: Sequence[Parameter
 
 
 def check_first_points_are_valid_and_distinct(row: Row) -> None:
-    for space in SPACES.values():
-        points, _ = ask(strategy(row, space), [], 3)
-        assert_new(space, [], points, 3)
+    for place, space in SPACES.items():
+        if not refused(row, place):
+            points, _ = ask(strategy(row, space), [], 3)
+            assert_new(space, [], points, 3)
+            assert_obedient(place, points)
 
 
 def check_points_in_a_real_space_are_valid_and_new(row: Row) -> None:
@@ -147,6 +192,44 @@ def check_points_in_a_pool_are_unseen_rows(row: Row) -> None:
     _asks(row, "pool", 2)
 
 
+def check_points_under_constraints_are_allowed(row: Row) -> None:
+    _obeys(row, "constrained")
+
+
+def check_points_hold_the_parameters_that_are_active(row: Row) -> None:
+    _obeys(row, "conditional")
+
+
+def _obeys(row: Row, place: str) -> None:
+    if not refused(row, place):
+        _asks(row, place, 1)
+        assert_obedient(place, asked(row, place, 1))
+
+
+def refused(row: Row, place: str) -> bool:
+    """Whether the method says that it cannot search this space, and what to use instead."""
+    try:
+        strategy(row, SPACES[place])
+    except CapabilityError as error:
+        told = str(error)
+    else:
+        return False
+    assert re.search("expected .* got .*; (use|do) ", told), told
+    return True
+
+
+def assert_obedient(place: str, points: Sequence[Parameters]) -> None:
+    """What the two spaces say, in plain Python."""
+    for p in points:
+        if place == "constrained":
+            assert float(p["a"]) + float(p["b"]) <= 1 + 1e-9, p
+            assert float(p["lr"]) * int(p["depth"]) <= 1 + 1e-9, p
+        if place == "conditional":
+            assert ("rate" in p) == (p["optimiser"] != "lbfgs"), p
+            assert ("momentum" in p) == (p["optimiser"] == "sgd"), p
+            assert ("width" in p) == (p["layers"] != 1), p
+
+
 def _asks(row: Row, place: str, n: int) -> None:
     assert_new(SPACES[place], _log(place), asked(row, place, n), n)
 
@@ -158,7 +241,7 @@ def asked(row: Row, place: str, n: int) -> list[Parameters]:
 
 
 def _log(place: str) -> list[Trial]:
-    return log_of(SPACES[place], failed=1, running=1)
+    return log_of(SPACES[place], failed=1, running=1, aim=AIMS.get(place, 0.3))
 
 
 def check_pending_points_are_not_asked_again(row: Row) -> None:

@@ -1,5 +1,6 @@
 """Every BO method of the catalog keeps its contract, surrogates under the default strategy too."""
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -9,7 +10,19 @@ from surrogates.errors import NotInstalledError
 from surrogates.options import schema
 from surrogates.registry import Row
 from tests.contracts import checks_bo_method, checks_row
-from tests.contracts.checks_bo_method import GOAL, MIXED, ask, assert_new, log_of
+from tests.contracts.checks_bo_method import (
+    AIMS,
+    GOAL,
+    MIXED,
+    SPACES,
+    ask,
+    assert_new,
+    assert_obedient,
+    log_of,
+    refused,
+    running,
+    strategy,
+)
 from tests.contracts.rows import checks_of, title
 
 KIND = "bo-method"
@@ -26,6 +39,36 @@ def test_strategy(row: Row, check: Any) -> None:
         check(row)
     except NotInstalledError as error:
         pytest.skip(str(error))
+
+
+def test_ax_alone_refuses_conditional_parameters_and_nobody_constraints(row: Row) -> None:
+    try:
+        assert refused(row, "conditional") == (row.name.partition(":")[0] == "ax")
+        assert not refused(row, "constrained")
+    except NotInstalledError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ["constrained", "conditional"])
+def test_no_point_of_a_longer_search_is_out_of_place(row: Row, place: str) -> None:
+    space, n = SPACES[place], 2
+    try:
+        if refused(row, place):
+            return
+    except NotInstalledError as error:
+        pytest.skip(str(error))
+    made, trials, state = strategy(row, space), log_of(space, aim=AIMS.get(place, 0.3)), None
+    for _ in range(1 if row.name.startswith("ax:") else 4):
+        points, new = ask(made, trials, n, state=state)
+        assert_new(space, trials, points, n)
+        assert_obedient(place, points)
+        state = new or state
+        losses = ((space.encode(points) - AIMS.get(place, 0.3)) ** 2).sum(axis=1)
+        trials += [
+            dataclasses.replace(trial, state="complete", values={GOAL.name: float(loss)})
+            for trial, loss in zip(running(trials, points)[len(trials) :], losses, strict=True)
+        ]
 
 
 @pytest.mark.gpu
