@@ -3,10 +3,13 @@
 An ask of the model costs about half a second, so that the spaces are small and the asks are few.
 """
 
+import ast
+import dataclasses
 import inspect
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -27,7 +30,7 @@ from gpytorch.distributions import MultivariateNormal
 from bo import ax_bridge, ax_surrogate
 from bo.contract import Trial
 from bo.goals import Goal
-from bo.methods import make_strategy
+from bo.methods import make_problem, make_strategy
 from bo.space import (
     Parameters,
     Space,
@@ -39,14 +42,20 @@ from bo.space import (
     real,
 )
 from bo.strategies.ax import AxDefault, Options
+from bo.study import Study
 from surrogates.catalog import SURROGATES
 from surrogates.errors import CapabilityError, NotInstalledError, UsageError
 from surrogates.gp.map import MapGP
+from surrogates.gp.mixture import MixtureGP
+from surrogates.registry import find, rows
+from tests.contracts.rows import REDUCED
 
 HOME = Path(__file__).resolve().parents[2]
 SOBOL = {"diagnostics": {"model": "Sobol"}}
 MODEL = {"diagnostics": {"model": "BoTorch"}}
 LOSS = Goal("loss", "minimize")
+MIXTURES = [name for name, *_, words, _ in SURROGATES if "mixture" in words.split()]
+FULLY_BAYESIAN = [name for name in MIXTURES if name != "gp-mode"]
 PLANE = Space({"x": real(0.0, 1.0), "rate": real(1e-5, 1e-1, log=True)})
 MIXED = Space(
     {
@@ -73,6 +82,11 @@ def one_thread() -> Iterator[None]:
 
 def generator(seed: int) -> torch.Generator:
     return torch.Generator(device="cpu").manual_seed(seed)
+
+
+def reduced(surrogate: str) -> dict[str, Any]:
+    """Options under which a surrogate is quick."""
+    return REDUCED.get(find(surrogate, rows(SURROGATES), what="surrogate").factory, {})
 
 
 def global_state() -> list[Any]:
@@ -173,6 +187,59 @@ def test_a_study_goes_on_bit_for_bit_in_a_new_process(method: str) -> None:
     assert there.stderr == ""
 
 
+KILLED = """
+import json, os, signal, sys
+import torch
+torch.set_num_threads(1)
+import bo
+store, method, options, last = sys.argv[1:]
+
+def loss(p):
+    return (p["x"] - 0.3) ** 2 + p["k"] / 40
+
+def finished(trial):
+    if trial.number == int(last):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+space = {"x": bo.real(0.0, 1.0), "k": bo.integer(1, 40, log=True)}
+study = bo.Study(
+    space, "minimize loss", name="s", store=store, method=method, options=json.loads(options),
+    seed=7,
+)
+study.run(loss, budget=9, callback=finished)
+told = [[t.parameters, t.method_state["diagnostics"]["model"], t.attempt] for t in study.trials]
+sys.stdout.write(json.dumps(told))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("surrogate", ["gp-hmc", "gp-smc", "gp-vi-bures"])
+def test_a_killed_study_with_a_fully_bayesian_surrogate_goes_on_bit_for_bit(
+    surrogate: str, tmp_path: Path
+) -> None:
+    options = {f"surrogate.{name}": value for name, value in reduced(surrogate).items()}
+
+    def run(store: str, last: int) -> subprocess.CompletedProcess[str]:
+        told = [str(tmp_path / store), f"ax:{surrogate}", json.dumps(options), str(last)]
+        return subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", KILLED, *told],
+            env={**os.environ, "PYTHONPATH": str(HOME)},
+            capture_output=True,
+            text=True,
+            timeout=900,
+            check=False,
+        )
+
+    whole = run("whole.db", -1)
+    assert whole.returncode == 0, whole.stderr
+    assert run("cut.db", 6).returncode == -signal.SIGKILL
+    resumed = run("cut.db", -1)
+    assert resumed.returncode == 0, resumed.stderr
+    trials = json.loads(whole.stdout)
+    assert [model for _, model, _ in trials] == ["Sobol"] * 5 + ["BoTorch"] * 4
+    assert json.loads(resumed.stdout) == trials
+
+
 def test_every_kind_of_parameter_comes_back_valid_and_nothing_global_changes(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
@@ -261,6 +328,20 @@ def _here() -> Any:
     return made
 
 
+@pytest.fixture
+def clients(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Every client of Ax that the bridge makes."""
+    made: list[Any] = []
+    plain = ax_bridge.Client
+
+    def client(*given: Any, **more: Any) -> Any:
+        made.append(plain(*given, **more))
+        return made[-1]
+
+    monkeypatch.setattr(ax_bridge, "Client", client)
+    return made
+
+
 def model_of(client: Any) -> Any:
     """The BoTorch model that a client asked last."""
     return client._generation_strategy.adapter.generator.surrogate.model
@@ -272,15 +353,7 @@ def with_model(surrogate: str, space: Space, trials: Sequence[Trial], n: int = 1
     return made.ask(trials, n, state=None, generator=generator(0)), made
 
 
-def test_a_surrogate_of_the_catalog_is_the_model_of_ax(monkeypatch: pytest.MonkeyPatch) -> None:
-    clients: list[Any] = []
-    plain = ax_bridge.Client
-
-    def client(*given: Any, **more: Any) -> Any:
-        clients.append(plain(*given, **more))
-        return clients[-1]
-
-    monkeypatch.setattr(ax_bridge, "Client", client)
+def test_a_surrogate_of_the_catalog_is_the_model_of_ax(clients: list[Any]) -> None:
     trials = log(MIXED, [3.0, 1.0, 2.0, 1.5, 0.5, "running", "failed", 0.7])
     (points, state), _ = with_model("gp-map", MIXED, trials)
     assert [MIXED.check(point) for point in points] == points
@@ -293,6 +366,53 @@ def test_a_surrogate_of_the_catalog_is_the_model_of_ax(monkeypatch: pytest.Monke
     assert (model.train_X[:, cells].sum(dim=1) == 1).all()
     assert len(model.inputs.columns) == model.train_X.shape[1]
     assert with_model("gp-map", MIXED, trials)[0][0] == points
+
+
+def assert_model_of(client: Any, surrogate: str) -> Any:
+    """The client asked a model of the surrogate last; its own model, fitted."""
+    model = model_of(client)
+    assert type(model) is ax_surrogate.model_class(surrogate)
+    assert type(model).surrogate == surrogate
+    if surrogate in FULLY_BAYESIAN:
+        assert model._is_fully_bayesian
+        assert isinstance(model.fitted, MixtureGP)
+        assert len(model.fitted.draws) > 1
+    return model.fitted
+
+
+SLOWER = ("gp-vi-flow", "saas")
+
+
+@pytest.mark.parametrize(
+    "surrogate",
+    [pytest.param(n, marks=pytest.mark.slow if n in SLOWER else ()) for n in MIXTURES],
+)
+def test_a_surrogate_of_many_draws_is_the_model_of_ax(surrogate: str, clients: list[Any]) -> None:
+    trials = log(PLANE, [0.2, 1.0, 0.5, 0.9, 0.4])
+    options = {f"surrogate.{name}": value for name, value in reduced(surrogate).items()}
+    made: Any = make_strategy(f"ax:{surrogate}", PLANE, LOSS, options, seed=1)
+    (point,), state = made.ask(trials, 1, state=None, generator=generator(0))
+    assert PLANE.check(point) == point
+    assert state == MODEL
+    (client,) = clients
+    fitted = assert_model_of(client, surrogate)
+    if "kept" in reduced(surrogate):
+        assert len(fitted.draws) == reduced(surrogate)["kept"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("surrogate", [name for name, *_ in SURROGATES])
+def test_nine_trials_of_hartmann6_with_each_surrogate(surrogate: str, clients: list[Any]) -> None:
+    problem = make_problem("hartmann6", {})
+    study = Study(problem.space, problem.goal, method=f"ax:{surrogate}", seed=0)
+    study.run(lambda p: problem.evaluate(p, seed=0), budget=9)
+    models = [(trial.method_state or {})["diagnostics"]["model"] for trial in study.trials]
+    assert models == ["Sobol"] * 5 + ["BoTorch"] * 4
+    assert len(clients) == 4
+    for client in clients:
+        assert_model_of(client, surrogate)
+    points = {problem.space.key(trial.parameters) for trial in study.trials}
+    assert len(points) == 9
 
 
 def test_the_kernel_that_is_asked_for_reaches_the_model_of_ax() -> None:
@@ -342,17 +462,23 @@ def filled(model: Any) -> Any:
 
 
 @pytest.mark.filterwarnings("ignore")  # those of Ax's own calls, which are the user's here
-@pytest.mark.parametrize("name", ["gp-map", "slope"])
+@pytest.mark.parametrize(
+    "name", ["gp-map", "slope", pytest.param("gp-hmc", marks=pytest.mark.slow)]
+)
 def test_a_users_own_client_holds_a_surrogate_and_is_saved_and_loaded(
     name: str, slope: str, tmp_path: Path
 ) -> None:
-    client = filled(ax_bridge.ax_model(name))
+    options = {} if name == "slope" else reduced(name)
+    client = filled(ax_bridge.ax_model(name, options))
     client.save_to_json_file(str(tmp_path / "client.json"))
     ((_, point),) = client.get_next_trials(1).items()
     assert isinstance(model_of(client), ax_surrogate.model_class(name))
     loaded = ax_bridge.Client.load_from_json_file(str(tmp_path / "client.json"))
     ((_, again),) = loaded.get_next_trials(1).items()
     assert isinstance(model_of(loaded), ax_surrogate.model_class(name))
+    assert model_of(loaded).options == model_of(client).options
+    if name in FULLY_BAYESIAN:
+        assert len(assert_model_of(loaded, name).draws) == options["kept"]
     assert set(again) == set(point) == {"x", "kind"}
 
 
@@ -444,16 +570,65 @@ def test_without_ax_the_message_says_what_to_install(monkeypatch: pytest.MonkeyP
         AxDefault(PLANE, LOSS, Options(initial=5), seed=0)
 
 
+WITHOUT_AX = """
+import sys
+sys.modules["ax"] = None  # as where it is not installed: importing it raises
+import bo
+from surrogates.errors import NotInstalledError
+
+def loss(p):
+    return (p["x"] - 0.3) ** 2 + p["k"] / 40
+
+space = {"x": bo.real(0.0, 1.0), "k": bo.integer(1, 40, log=True)}
+for method in ("auto", "gp-map"):
+    study = bo.Study(space, "minimize loss", method=method, seed=7)
+    study.run(loss, budget=8)
+    assert [t.state for t in study.trials] == ["complete"] * 8
+    assert study.trials[-1].method_state, "past the initial design"
+assert [n for n in sys.modules if n == "ax" or n.startswith("ax.")] == ["ax"]
+try:
+    bo.Study(space, "minimize loss", method="ax", seed=7).ask()
+except NotInstalledError as error:
+    sys.stdout.write(str(error))
+"""
+
+
+def test_other_methods_run_where_ax_is_not_installed() -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", WITHOUT_AX],
+        env={**os.environ, "PYTHONPATH": str(HOME)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "pip install ax-platform" in done.stdout
+
+
+def takes(function: Any, *names: str) -> bool:
+    """Whether it has parameters of these names."""
+    return set(names) <= set(inspect.signature(function).parameters)
+
+
+def test_every_name_that_the_bridge_imports_of_ax_is_in_the_contract() -> None:
+    imports = [
+        node
+        for node in ast.walk(ast.parse(inspect.getsource(ax_bridge)))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "ax"
+    ]
+    named = [each.asname or each.name for node in imports for each in node.names]
+    contract = inspect.getsource(test_the_symbols_of_ax_that_the_bridge_stands_on)
+    assert "ModelConfig" in named
+    assert [name for name in named if f"ax_bridge.{name}" not in contract] == []
+
+
 def test_the_symbols_of_ax_that_the_bridge_stands_on() -> None:
-    """An upstream change fails here and nowhere else."""
-
-    def takes(function: Any, *names: str) -> bool:
-        return set(names) <= set(inspect.signature(function).parameters)
-
+    """An upstream change fails here, or where a study is read from Ax, and nowhere else."""
     client = ax_bridge.Client
     assert takes(client, "random_seed")
-    assert takes(client.configure_experiment, "parameters")
-    assert takes(client.configure_optimization, "objective")
+    assert takes(client.configure_experiment, "parameters", "parameter_constraints")
+    assert takes(client.configure_optimization, "objective", "outcome_constraints")
     assert takes(client.set_generation_strategy, "generation_strategy")
     assert takes(client.get_next_trials, "max_trials")
     assert takes(ax_bridge.RangeParameterConfig, "name", "bounds", "parameter_type", "scaling")
@@ -465,7 +640,17 @@ def test_the_symbols_of_ax_that_the_bridge_stands_on() -> None:
         "initialization_random_seed",
         "initialize_with_center",
     )
-    assert takes(ax_bridge.choose_generation_strategy, "struct")
+    assert takes(client.attach_trial, "parameters")
+    assert takes(client.complete_trial, "trial_index", "raw_data")
+    assert takes(client.mark_trial_failed, "trial_index", "failed_reason")
+    assert takes(ax_bridge.choose_generation_strategy, "struct", "model_config")
+    config = ax_bridge.ModelConfig
+    assert takes(config, "botorch_model_class", "model_options", "name")
+    assert dataclasses.replace(config(model_options={"a": 1}), model_options={}).model_options == {}
+    made_of = ax_surrogate.model_class("gp-hmc")
+    assert takes(ax_bridge.fit_botorch_model.dispatch(made_of), "model", "mll_class", "mll_options")
+    assert ax_bridge.fit_botorch_model.dispatch(made_of) is ax_bridge._fit
+    assert takes(ax_bridge.register_model, "model_class")
     assert takes(ax_bridge.Arm, "parameters")
     assert takes(ax_bridge.Data, "data_rows")
     assert list(inspect.signature(ax_bridge.DataRow).parameters)[:6] == [
@@ -497,3 +682,62 @@ def test_the_symbols_of_ax_that_the_bridge_stands_on() -> None:
     assert "_generator_key" in dir(
         ax_bridge.AxTrial(experiment).add_arm(ax_bridge.Arm({"p0": 0.5})).generator_runs[0]
     )
+
+
+@pytest.mark.filterwarnings("ignore")  # those of Ax's own calls, which are the user's here
+def test_the_symbols_of_ax_that_a_study_is_read_by() -> None:
+    """What `bo/ax_study.py` looks up on an experiment; it imports nothing of Ax."""
+    ranged, chosen = ax_bridge.RangeParameterConfig, ax_bridge.ChoiceParameterConfig
+    with ax_bridge._quiet():
+        client = ax_bridge.Client()
+        client.configure_experiment(
+            [
+                ranged("x", (0.1, 1.0), "float", scaling="log"),
+                ranged("y", (0.0, 1.0), "float"),
+                ranged("n", (1, 5), "int"),
+                chosen("o", [1, 2, 4], "int", is_ordered=True),
+                chosen("one", [7], "int"),
+            ],
+            parameter_constraints=["y + n <= 5"],
+            name="mine",
+        )
+        client.configure_optimization("-loss, gain", ["heat <= 3", "gain >= 0.1"])
+        point = {"x": 0.5, "y": 0.2, "n": 2, "o": 2, "one": 7}
+        client.complete_trial(
+            client.attach_trial(point), {"loss": (1.0, 0.1), "gain": 0.5, "heat": 1.0}
+        )
+        client.mark_trial_failed(client.attach_trial({**point, "x": 0.6}), failed_reason="no")
+    held: Any = client._experiment
+    assert held._name == held.name == "mine"
+    x, y, n, o, one = (held.search_space.parameters[name] for name in ("x", "y", "n", "o", "one"))
+    kinds = [type(each).__name__ for each in (x, y, n, o, one)]
+    assert kinds == ["RangeParameter"] * 3 + ["ChoiceParameter", "FixedParameter"]
+    assert not any(each.is_hierarchical for each in (x, y, n, o, one))
+    assert (x.lower, x.upper, x.log_scale, x.parameter_type.name) == (0.1, 1.0, True, "FLOAT")
+    assert (n.lower, n.upper, bool(n.log_scale), n.parameter_type.name) == (1, 5, False, "INT")
+    assert (o.values, o.is_ordered, one.value) == ([1, 2, 4], True, 7)
+    (between,) = held.search_space.parameter_constraints
+    assert (between.constraint_dict, between.bound) == ({"y": 1.0, "n": 1.0}, 5.0)
+    config = held.optimization_config
+    assert dict(config.objective.metric_weights) == {"loss": -1.0, "gain": 1.0}
+    assert not config.objective.is_scalarized_objective
+    assert config.objective.expression == "-loss, gain"
+    (limit,), (worst,) = config.outcome_constraints, config.objective_thresholds
+    assert (limit.relative, limit.expression, limit.op.name) == (False, "heat <= 3", "LEQ")
+    assert (dict(limit.metric_weights), limit.bound) == ({"heat": 1.0}, 3.0)
+    assert (worst.metric_names, worst.op.name, worst.bound) == (["gain"], "GEQ", 0.1)
+    rows_of = held.lookup_data().df.to_dict("records")
+    assert {row["metric_name"]: row["mean"] for row in rows_of} == {
+        "loss": 1.0,
+        "gain": 0.5,
+        "heat": 1.0,
+    }
+    assert {(row["trial_index"], row["arm_name"]) for row in rows_of} == {(0, "0_0")}
+    assert [row["sem"] for row in rows_of if row["metric_name"] == "loss"] == [0.1]
+    first, second = held.trials.values()
+    assert (first.index, first.arms[0].name, first.arms[0].parameters) == (0, "0_0", point)
+    assert (first.status.name, second.status.name) == ("COMPLETED", "FAILED")
+    assert second.status_reason == "no"
+    assert first.time_completed >= first.time_created
+    statuses = set(type(first.status).__members__)
+    assert {"CANDIDATE", "STAGED", "RUNNING", "COMPLETED", "EARLY_STOPPED"} <= statuses
