@@ -208,8 +208,10 @@ def _measure(rows: Sequence[dict[str, Any]], goals: str, *, by_hand: bool) -> No
     ]
     steps, values = run_curve({"kind": "bo", "metrics": {"goal": goals}}, given)
     best = dict(zip(steps, values, strict=True))
+    latest: float | None = None
     for row in rows:
-        row["best"] = best.get(row["number"] + 1)
+        latest = best.get(row["number"] + 1, latest)
+        row["best"] = latest if row["state"] in ("complete", "failed") else None
         if len(found.goals) > 1:
             row["value"] = row["best"]
 

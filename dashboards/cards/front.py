@@ -31,7 +31,10 @@ def card(data: RunData) -> Card:
     frame = placed(data)
     names = [name for name, _ in said.goals]
     pairs = list(itertools.combinations(said.goals, 2))
-    panels = [_panel(frame, *pair, alone=len(pairs) == 1) for pair in pairs[:PAIRS]]
+    panels = [
+        _panel(frame, *pair, place, alone=len(pairs) == 1)
+        for place, pair in enumerate(pairs[:PAIRS])
+    ]
     best = int((frame["place"] == "on the front").sum())
     counts = f"{best} of {marks.counted(len(frame), 'trial')} are on the front"
     more = f" {PAIRS} of {len(pairs)} pairs of goals are drawn." if len(pairs) > PAIRS else ""
@@ -78,11 +81,16 @@ def placed(data: RunData) -> pd.DataFrame:
 
 
 def _panel(
-    frame: pd.DataFrame, first: tuple[str, str], second: tuple[str, str], *, alone: bool
+    frame: pd.DataFrame,
+    first: tuple[str, str],
+    second: tuple[str, str],
+    place: int,
+    *,
+    alone: bool,
 ) -> Any:
     (x, x_direction), (y, y_direction) = first, second
     own = frame.rename(columns={x: "x", y: "y"})[["trial", "place", "x", "y"]]
-    present = [place for place in PLACES if (own["place"] == place).any()]
+    present = [name for name in PLACES if (own["place"] == name).any()]
     axes: dict[str, Any] = {
         "x": alt.X(
             "x:Q",
@@ -103,7 +111,7 @@ def _panel(
             color=alt.Color(
                 "place:N",
                 title=None,
-                scale=alt.Scale(domain=present, range=[PLACES[place] for place in present]),
+                scale=alt.Scale(domain=present, range=[PLACES[name] for name in present]),
                 legend=alt.Legend(orient="top"),
             ),
             tooltip=[
@@ -113,7 +121,7 @@ def _panel(
                 marks.tip("place", "place", "nominal"),
             ],
         )
-        .add_params(marks.zoom("x", "y"))
+        .add_params(marks.zoom("x", "y", panel=place))
     )
     if not alone:
         return dots.properties(height=marks.HEIGHT)

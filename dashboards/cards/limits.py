@@ -35,7 +35,7 @@ def card(data: RunData) -> Card:
     frame = pd.DataFrame(rows)
     held = int((frame[list(said.constraints)] >= 0).all(axis=1).sum())
     shown = said.constraints[:MOST]
-    panels = [_panel(frame, text) for text in shown]
+    panels = [_panel(frame, text, place) for place, text in enumerate(shown)]
     left = len(said.constraints) - len(shown)
     more = f" {left} more constraints are in the data." if left else ""
     counts = f"{held} of {marks.counted(len(frame), 'trial')} satisfy all of them"
@@ -49,7 +49,7 @@ def card(data: RunData) -> Card:
     )
 
 
-def _panel(frame: pd.DataFrame, text: str) -> Picture:
+def _panel(frame: pd.DataFrame, text: str, place: int) -> Picture:
     own = pd.DataFrame({"trial": frame["trial"], "gap": marks.numbers(frame[text])})
     own["holds"] = ["holds" if gap >= 0 else "broken" for gap in own["gap"]]
     names = [name for name in ("holds", "broken") if (own["holds"] == name).any()]
@@ -72,7 +72,7 @@ def _panel(frame: pd.DataFrame, text: str) -> Picture:
                 marks.tip("holds", "constraint", "nominal"),
             ],
         )
-        .add_params(marks.zoom("x", "y"))
+        .add_params(marks.zoom("x", "y", panel=place))
     )
     rule = alt.Chart(pd.DataFrame({"zero": [0.0]})).mark_rule(color=DATA, strokeDash=[4, 4])
     return layer(rule.encode(y="zero:Q"), dots, height=marks.HEIGHT)

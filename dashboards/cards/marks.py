@@ -69,10 +69,13 @@ def numbers(column: "pd.Series[Any]") -> "pd.Series[float]":
     return found.where(np.isfinite(found))
 
 
-def zoom(*channels: str) -> alt.Parameter:
-    """Moves and zooms the axes by hand; named, so that unchanged data keeps what was chosen."""
+def zoom(*channels: str, panel: int = 0) -> alt.Parameter:
+    """Moves and zooms the axes by hand; named, so that unchanged data keeps what was chosen.
+
+    Panels beside each other have names of their own: in one picture Vega takes none twice.
+    """
     return alt.selection_interval(
-        name="zoom",
+        name=f"zoom{panel or ''}",
         bind="scales",
         encodings=list(channels or ("x", "y")),  # pyright: ignore
         zoom="wheel![event.shiftKey]",

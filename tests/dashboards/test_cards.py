@@ -1,7 +1,9 @@
 """Every picture, from runs made by hand: what is drawn, how it is labelled, when it is not yet."""
 
 import dataclasses
+import functools
 import json
+import tempfile
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -13,9 +15,13 @@ import pandas as pd
 import pytest
 import vl_convert
 
+import bo as wald
 from apps.curves import DASHES, PALETTE, style
 from apps.spec import RunSpec
+from apps.store import Store
+from apps.summary import find_object
 from dashboards import theme
+from dashboards.buffer import Buffer
 from dashboards.cards import (
     arms,
     ask_time,
@@ -30,10 +36,12 @@ from dashboards.cards import (
     experiment_table,
     failures,
     final,
+    front,
     hyper_pair,
     hyperparameters,
     importance,
     lengths,
+    limits,
     losses,
     parallel,
     parameters,
@@ -292,7 +300,67 @@ def independent() -> RunData:
     return dataclasses.replace(data, posterior={**data.posterior, "hyperparameters": told})
 
 
+PLANT: tuple[dict[str, float] | None, ...] = (
+    {"cost": 3.0, "gain": 1.0, "heat": 0.2},
+    None,
+    {"cost": 1.0, "gain": 0.5, "heat": 0.0},
+    {"cost": 2.0, "gain": 2.0, "heat": 0.9},
+    {"cost": 3.5, "gain": 0.4, "heat": 0.1},
+    {"cost": 2.0, "gain": 1.5, "heat": 0.5},
+)
+"""What six trials of a plant told; the second failed, the fourth is too hot."""
+TWO_GOALS = "minimize cost, maximize gain"
+THREE_GOALS = "minimize cost, maximize gain, minimize heat"
+COOL = ("heat <= 0.5",)
+TWO_LIMITS = ("heat <= 0.5", "gain > 0.4")
+MANY = tuple(f"heat <= {0.4 + place / 10}" for place in range(8))
+
+
+@functools.cache
+def plant(
+    goals: str = TWO_GOALS,
+    subject_to: tuple[str, ...] = COOL,
+    told: tuple[dict[str, float] | None, ...] = PLANT,
+) -> RunData:
+    """A study by hand as pages read it from its store; measured from a cost of 4, a gain of 0."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "plant.db"
+        study = wald.Study(
+            {"x": wald.real(0, 1)},
+            goals,
+            subject_to=subject_to,
+            reference={"cost": 4.0, "gain": 0.0} if goals == TWO_GOALS else None,
+            name="plant",
+            store=path,
+            method="sobol",
+            seed=0,
+        )
+        for outcome in told:
+            (trial,) = study.ask()
+            if outcome is None:
+                study.fail(trial, "a leak")
+            else:
+                study.tell(trial, outcome)
+        store = Store.open(str(path), create=False)
+        buffer = Buffer(store, "plant", "plant", by_hand=True)
+        buffer.refresh()
+        made = RunData(
+            run=find_object(store, "plant"),
+            goal=buffer.goal,
+            goals=buffer.goals,
+            parameters=buffer.parameters,
+            trials=buffer.trials(None),
+            steps=buffer.steps(None),
+            posterior_steps=[],
+            posterior=None,
+            diagnostic=None,
+        )
+        store.engine.dispose()
+        return made
+
+
 NO_DIRECTION = (
+    "limits",
     "failures",
     "pulls",
     "lengths",
@@ -347,6 +415,14 @@ FULL: dict[str, Callable[[], Card]] = {
     "ranks at one budget": lambda: ranks.card(by_hand(budgets=(5,))),
     "ranks of many": lambda: ranks.card(by_hand(methods=12)),
     "standing": lambda: standing.card(by_hand(), 20),
+    "front": lambda: front.card(plant()),
+    "front of three goals": lambda: front.card(plant(THREE_GOALS, ())),
+    "hypervolume": lambda: best_so_far.card(plant()),
+    "limits": lambda: limits.card(plant()),
+    "limits of one goal": lambda: limits.card(
+        plant("minimize cost", ("heat <= 0.5", "gain > 0.4"))
+    ),
+    "limits, many": lambda: limits.card(plant(TWO_GOALS, MANY)),
     "experiment curves": lambda: experiment_curves.card(by_hand(), "x:y [<b>]"),
 }
 
@@ -488,6 +564,9 @@ def test_parameters_of_charts_are_named(full: Card) -> None:
         ("parameters", "value", "value"),
         ("belief over two", "mean", "mean"),
         ("belief along", "mean", "mean"),
+        ("front", "gain", "y"),
+        ("hypervolume", "best so far", "best"),
+        ("limits", "heat <= 0.5", "gap"),
     ],
 )
 def test_the_data_behind_a_card_is_what_is_drawn(name: str, column: str, shown: str) -> None:
@@ -514,6 +593,83 @@ def test_best_so_far_draws_every_trial_the_line_the_failed_and_the_optimum() -> 
     assert list(card.data["state"]) == ["complete", "failed", "complete", "complete", "complete"]
     assert "failed trials (1)" in card.reading
     assert card.alt == "5 trials of loss, 1 failed; best so far 1.00."
+
+
+def test_a_front_tells_the_best_from_the_beaten_and_from_what_breaks_a_constraint() -> None:
+    card = front.card(plant())
+    assert card.data.to_dict("list") == {
+        "trial": [0, 2, 3, 4, 5],
+        "place": ["beaten", "on the front", "breaks a constraint", "beaten", "on the front"],
+        "cost": [3.0, 1.0, 2.0, 3.5, 2.0],
+        "gain": [1.0, 0.5, 2.0, 0.4, 1.5],
+    }
+    assert card.alt == "cost against gain: 2 of 5 trials are on the front."
+    spec = specification(card)
+    titles = ["cost (lower is better)", "gain (higher is better)"]
+    assert [encoded(spec, axis)[0]["title"] for axis in "xy"] == titles
+    line, dots = drawn(spec)
+    assert [(row["x"], row["y"]) for row in line] == [(1.0, 0.5), (2.0, 1.5)]
+    assert [row["trial"] for row in dots] == [0, 2, 3, 4, 5]
+    (mark,) = [view["mark"] for view in views(spec) if view["mark"]["type"] == "line"]
+    assert mark["interpolate"] == "step-after"  # with a cost of 1.5 the best gain is that at 1
+    colour = encoded(spec, "color")[0]["scale"]
+    assert dict(zip(colour["domain"], colour["range"], strict=True)) == front.PLACES
+
+
+def test_the_step_of_a_front_turns_with_the_direction_of_the_first_goal() -> None:
+    spec = specification(front.card(plant("maximize gain, minimize cost")))
+    (mark,) = [view["mark"] for view in views(spec) if view["mark"]["type"] == "line"]
+    assert mark["interpolate"] == "step-before"
+
+
+def test_a_front_of_three_goals_has_a_panel_for_each_pair_and_no_line() -> None:
+    card = front.card(plant(THREE_GOALS, ()))
+    assert card.data.set_index("trial")["place"].to_dict() == {
+        **dict.fromkeys((0, 2, 3, 5), "on the front"),
+        4: "beaten",  # by trial 2, in everything
+    }
+    spec = specification(card)
+    assert len(spec["concat"]) == 3
+    assert {view["mark"]["type"] for view in views(spec)} == {"circle"}
+    ends = [encoded(part, axis)[0]["title"].split()[0] for part in spec["concat"] for axis in "xy"]
+    assert ends == ["cost", "gain", "cost", "heat", "gain", "heat"]
+
+
+def test_progress_of_several_goals_is_the_hypervolume_trial_by_trial() -> None:
+    data = plant()
+    assert data.goal == ("hypervolume", "maximize")
+    card = best_so_far.card(data)
+    # From a cost of 4 and a gain of 0: 1 x 1, then 3 x 0.5 + 1 x 0.5, then 1 x 0.5 + 2 x 1.5;
+    # neither what failed nor what is too hot nor what is beaten adds anything.
+    assert card.data["best so far"].to_list() == [1.0, 1.0, 2.0, 2.0, 2.0, 3.5]
+    assert encoded(specification(card), "y")[0]["title"] == "hypervolume (higher is better)"
+    assert "now 3.50" in card.reading
+
+
+def test_limits_are_how_far_within_each_constraint_a_trial_was() -> None:
+    card = limits.card(plant())
+    assert list(card.data.columns) == ["trial", "heat <= 0.5"]
+    assert card.data["trial"].to_list() == [0, 2, 3, 4, 5]
+    assert card.data["heat <= 0.5"].to_list() == pytest.approx([0.3, 0.5, -0.4, 0.4, 0.0])
+    assert card.alt == "1 constraint: 4 of 5 trials satisfy all of them."
+    rows = next(rows for rows in drawn(specification(card)) if "gap" in rows[0])
+    assert [row["holds"] for row in rows] == ["holds", "holds", "broken", "holds", "holds"]
+    two = limits.card(plant("minimize cost", TWO_LIMITS))
+    assert two.data["gain > 0.4"].to_list() == pytest.approx([0.6, 0.1, 1.6, 0.0, 1.1])
+
+
+@pytest.mark.parametrize("name", ["front of three goals", "limits, many"])
+def test_panels_beside_each_other_zoom_under_names_of_their_own(name: str) -> None:
+    spec = specification(FULL[name]())
+    names = [p["name"] for view in views(spec) for p in view.get("params", [])]
+    assert names == ["zoom", *(f"zoom{place}" for place in range(1, len(spec["concat"])))]
+
+
+def test_of_many_limits_the_first_are_drawn_and_all_are_in_the_data() -> None:
+    card = limits.card(plant(TWO_GOALS, MANY))
+    assert len(specification(card)["concat"]) == limits.MOST
+    assert list(card.data.columns) == ["trial", *MANY]
+    assert "2 more constraints are in the data" in card.reading
 
 
 def test_maximised_values_say_so_and_fail_at_the_bottom() -> None:
@@ -857,6 +1013,12 @@ def test_long_loops_are_thinned() -> None:
         (lambda: chains.card(bo(SOME, posterior=belief())), "no draws of hyper"),
         (lambda: sampler.card(bo(SOME, posterior=belief())), "no draws of hyper"),
         (lambda: chains.card(independent()), "there are no chains"),
+        (lambda: front.card(bo(SOME)), "goals are not known yet"),
+        (lambda: front.card(plant("minimize cost", ())), "several goals; this run has one"),
+        (lambda: front.card(plant(told=(None,))), "No trial has an outcome yet."),
+        (lambda: limits.card(bo(SOME)), "no constraint on outcomes"),
+        (lambda: limits.card(plant(TWO_GOALS, ())), "no constraint on outcomes"),
+        (lambda: limits.card(plant(told=(None,))), "No trial has an outcome yet."),
         (lambda: calibration.card(bo(SOME)), "No measured trial was predicted"),
         (lambda: ask_time.card(bo([])), "No trial was asked for yet."),
         (lambda: regret.card(bandit([])), "Nothing is recorded yet."),
