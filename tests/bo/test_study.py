@@ -89,22 +89,47 @@ def test_same_seed_same_digest_and_other_seed_another(method):
     assert digests[0] != digests[2]
 
 
-@pytest.mark.parametrize("method", ["random", "sobol", "gp-map"])
-def test_going_on_in_a_new_process_equals_an_unbroken_run(tmp_path, method):
-    whole = bo.minimize(bowl, SPACE, 9, seed=7, method=method, callback=quiet)
+SAAS = {
+    "surrogate.num_samples": 64,
+    "surrogate.warmup_steps": 64,
+    "surrogate.thinning": 8,
+    "surrogate.max_tree_depth": 5,
+}
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "package"),
+    [
+        ("random", {}, "bo"),
+        ("sobol", {}, "bo"),
+        ("gp-map", {}, "bo"),
+        pytest.param("auto", {}, "bo", marks=pytest.mark.slow),
+        ("cma", {"population": 4}, "cma"),
+        pytest.param("gp-trust-region", {}, "bo", marks=pytest.mark.slow),
+        pytest.param("gp-global-local", {}, "bo", marks=pytest.mark.slow),
+        pytest.param("saas", SAAS, "numpyro", marks=pytest.mark.slow),
+    ],
+)
+def test_going_on_in_a_new_process_equals_an_unbroken_run(tmp_path, method, options, package):
+    pytest.importorskip(package)
+    whole = bo.minimize(bowl, SPACE, 9, seed=7, method=method, options=options, callback=quiet)
     code = """
-        import sys, os, signal, bo, torch
+        import sys, os, json, signal, bo, torch
         torch.set_num_threads(1)
-        method, store, budget = sys.argv[1:]
+        method, options, store, budget = sys.argv[1:]
         def f(p):
             return (p["x"] - 2) ** 2 + (p["y"] - 3) ** 2
         space = {"x": bo.real(-5, 10), "y": bo.real(0, 15)}
-        study = bo.Study(space, name="s", store=store, method=method, seed=7)
+        study = bo.Study(
+            space, name="s", store=store, method=method, options=json.loads(options), seed=7
+        )
         study.run(f, int(budget), callback=lambda t: None)
         os.kill(os.getpid(), signal.SIGKILL)
     """
     for budget in (6, 9):
-        run_python(code, method, tmp_path / "s.db", budget)
+        ended = run_python(code, method, json.dumps(options), tmp_path / "s.db", budget)
+        assert ended.returncode == -signal.SIGKILL, ended.stderr
+        assert len(bo.Study.resume("s", store=tmp_path / "s.db").trials) == budget
     broken = bo.Study.resume("s", store=tmp_path / "s.db").trials
     assert [t.parameters for t in broken] == [t.parameters for t in whole.study.trials]
     assert metrics.digest(broken) == metrics.digest(whole.study.trials)
@@ -195,6 +220,41 @@ def test_an_objective_that_misbehaves_makes_failed_trials_and_the_study_goes_on(
     assert re.search(reason, study.trials[1].reason)
     assert result.best_value is not None
     assert math.isfinite(result.best_value)
+
+
+@pytest.mark.parametrize(
+    ("method", "direction"),
+    [
+        ("gp-map", "minimize"),
+        *(
+            pytest.param(method, direction, marks=pytest.mark.slow)
+            for method, direction in (
+                ("gp-map", "maximize"),
+                ("auto", "minimize"),
+                ("auto", "maximize"),
+                ("gp-trust-region", "minimize"),
+                ("gp-trust-region", "maximize"),
+            )
+        ),
+    ],
+)
+def test_infinite_and_missing_values_fail_and_no_later_ask_minds(method, direction):
+    awkward = {2: math.inf, 5: math.nan, 20: math.nan, 30: -math.inf}
+    sign = 1 if direction == "minimize" else -1
+    study = bo.Study(SPACE, f"{direction} loss", method=method, seed=0)
+    study.run(lambda p, trial: awkward.get(trial.number, sign * bowl(p)), 34, callback=quiet)
+    trials = study.trials
+    assert [t.number for t in trials if t.state == "failed"] == list(awkward)
+    assert [t.reason for t in trials if t.state == "failed"] == [
+        f"loss is not finite: {value}" for value in awkward.values()
+    ]
+    assert not any(trials[number].values for number in awkward)
+    told = [sign * t.values["loss"] for t in trials if t.state == "complete"]
+    assert len(told) == 30
+    best = study.best
+    assert best is not None
+    assert sign * best.values["loss"] == min(told)
+    assert min(told[20:]) < min(told[:4])  # the model still leads somewhere
 
 
 def test_a_failed_point_is_not_proposed_again():
