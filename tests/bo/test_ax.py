@@ -442,6 +442,22 @@ def test_no_two_surrogates_share_the_name_of_a_class() -> None:
     assert all(json.loads(json.dumps(ax_bridge.ax_model(n).model_options)) for n, *_ in SURROGATES)
 
 
+@pytest.mark.parametrize(
+    ("options", "draws"),
+    [({}, 16), ({"kept": 32}, 32), ({"kept": 99}, 64), ({"surrogate.kept": 8}, 8)],
+    ids=str,
+)
+def test_ax_sees_as_many_draws_as_of_its_own_model_unless_told_otherwise(
+    options: dict[str, int], draws: int
+) -> None:
+    problem = make_problem("branin", {})
+    strategy = make_strategy("ax:gp-hmc", problem.space, problem.goals, options, 0)
+    assert isinstance(strategy, AxDefault)
+    assert strategy.model.model_options["options"]["kept"] == draws
+    assert ax_bridge.ax_model("gp-hmc").model_options["options"]["kept"] == 16
+    assert ax_bridge.ax_model("gp-hmc", {"kept": 32}).model_options["options"]["kept"] == 32
+
+
 def filled(model: Any) -> Any:
     """A user's own client with six trials, whose next point comes from a model."""
     client = ax_bridge.Client(random_seed=3)
