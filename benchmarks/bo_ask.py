@@ -41,7 +41,7 @@ OURS, OPTUNA = "gp-map", "optuna-gp"
 _COLD = "gp-map, kernels compiled"
 _IMPORT = "import bo"
 _REPLAY = "an experiment of Ax from 1,000 trials"
-SLOW = ("ax", "botorch-ax")  # at 200 points these take many seconds: one ask is timed
+SLOW = ("ax", "botorch-ax")  # one ask of these is timed at 200 points
 
 
 class Optimiser(Protocol):
