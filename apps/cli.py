@@ -68,7 +68,10 @@ TimeoutOption = Annotated[
 ]
 RetriesOption = Annotated[
     int | None,
-    typer.Option("--retries", help="How often a trial whose process died runs again (bo: 1)."),
+    typer.Option(
+        "--retries",
+        help="How often a trial runs again when the worker or run that evaluates it died (bo: 1).",
+    ),
 ]
 StopAtOption = Annotated[
     float | None, typer.Option("--stop-at", help="End once the best value is as good (bo).")

@@ -91,9 +91,10 @@ class Bar:
                 f"{run['run_id']} {run['state']}{why}", highlight=False, soft_wrap=True
             )
             flag = "" if self.store == "sqlite:///wald.db" else f" --store {self.store}"
-            self.console.print(
-                f"go on: wald resume {run['run_id']}{flag}", highlight=False, soft_wrap=True
-            )
+            advice = f"go on: wald resume {run['run_id']}{flag}"
+            if why.startswith(": GoalMissing"):  # it would be missing again
+                advice = "do: the same command with --goal, and with another --name if it had one"
+            self.console.print(advice, highlight=False, soft_wrap=True)
 
 
 def duration(seconds: float) -> str:

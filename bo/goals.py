@@ -48,7 +48,10 @@ class Goal:
         """From "minimize loss" or "maximize accuracy". Raises `UsageError`."""
         words = text.split()
         if len(words) != 2 or words[0] not in ("minimize", "maximize"):
-            raise UsageError(f'a goal expected "minimize NAME" or "maximize NAME", got {text!r}')
+            hint = ": with a z" if words and words[0] in ("minimise", "maximise") else ""
+            raise UsageError(
+                f'a goal expected "minimize NAME" or "maximize NAME"{hint}, got {text!r}'
+            )
         return Goal(words[1], "maximize" if words[0] == "maximize" else "minimize")
 
     def __str__(self) -> str:

@@ -205,7 +205,7 @@ def _oriented(trial: Trial, goals: Goals) -> tuple[float, ...]:
 
 
 def reasons(trials: Sequence[Trial]) -> dict[str, int]:
-    """How many trials failed for which kind of reason, told by a reason of each; at most three.
+    """How many trials failed for which kind of reason, told by a reason of each; at most six.
 
     Two reasons are of a kind where they are equal up to the first colon ("exit status 1: ...").
     """
@@ -213,5 +213,5 @@ def reasons(trials: Sequence[Trial]) -> dict[str, int]:
     kinds = Counter(reason.partition(":")[0] for reason in told)
     return {
         Counter(r for r in told if r.partition(":")[0] == kind).most_common(1)[0][0]: count
-        for kind, count in kinds.most_common(3)
+        for kind, count in kinds.most_common(6)
     }

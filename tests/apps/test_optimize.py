@@ -474,14 +474,25 @@ def test_reasons_are_shown_where_trials_fail(wald):
 def test_reasons_that_are_not_shown_are_counted(wald):
     (wald.folder / "space.toml").write_text('x = { type = "real", low = 0, high = 1 }\n')
     (wald.folder / "fails.py").write_text(
-        "import os, sys\nkinds = ['a: 1', 'a: 2', 'b', 'c', 'd', 'e']\n"
+        "import os, sys\nkinds = ['a: 1', 'a: 2', *'bcdefgh']\n"
         "def f(p, trial):\n    raise RuntimeError if False else "
         "type(kinds[trial.number][0], (Exception,), {})(kinds[trial.number])\n"
     )
-    told = ["optimize", "fails:f", "--space", "space.toml", "--budget", "6", "--method", "sobol"]
+    told = ["optimize", "fails:f", "--space", "space.toml", "--budget", "9", "--method", "sobol"]
     ended = wald(*told, "--name", "lab")
-    assert ended.stdout.count(" of 6: ") == 4
-    assert "2 of 6: other reasons" in ended.stdout
+    assert ended.stdout.count(" of 9: ") == 7
+    assert "2 of 9: other reasons" in ended.stdout
+
+
+def test_outcomes_without_a_goal_end_a_run_that_is_not_to_be_resumed(wald):
+    (wald.folder / "space.toml").write_text('x = { type = "real", low = 0, high = 1 }\n')
+    (wald.folder / "tell.py").write_text('print(\'{"loss": 1.0, "other": 2.0}\')\n')
+    told = ["optimize", "python tell.py {x}", "--space", "space.toml", "--budget", "3"]
+    ended = wald(*told, "--method", "sobol")
+    assert ended.returncode == 1
+    assert "say which is the goal" in ended.stderr
+    assert "the same command with --goal, and with another --name" in ended.stderr
+    assert "wald resume" not in ended.stderr
 
 
 def test_a_run_in_which_no_trial_keeps_the_constraints_says_so(wald):
