@@ -27,7 +27,8 @@ def test_nothing_near_is_likelier(prior):
     model = mode.fit(X, Y, inputs=Inputs.reals(2), options=options)
     y = (Y[:, 0] - Y.mean()) / Y.std()
     density = Hyperposterior(
-        Data(X=X, y=y, groups=(0, 1), matern=True), hyperpriors.named(prior, 2, noise=True)
+        Data(X, y, (0, 1), matern=True, least_noise_var=hyperpriors.least_noise_var(prior)),
+        hyperpriors.named(prior, 2, noise=True),
     )
     at = torch.tensor([model.state["mode"]], dtype=torch.float64)
     value, gradient = density.value_and_grad(at)

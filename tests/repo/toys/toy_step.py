@@ -14,6 +14,7 @@ from bo.contract import Trial
 from bo.goals import Goal
 from bo.metrics import incumbent
 from bo.space import Parameters, Space
+from bo.strategies.random import random_points
 from bo.strategies.sobol import first_points
 from bo.strategies.unseen import nearest_unseen
 from surrogates.options import option, options
@@ -47,14 +48,16 @@ class ToyStep:
         best = incumbent(trials, self.goal)
         if best is None:
             return first_points(self.space, self.goal, self.seed, trials, n), None
-        space, free = self.space, self.space.free
-        centre = np.array([p.to_uniform(best.parameters[name]) for name, p in free.items()])
+        space = self.space
+        (centre,) = space.to_uniforms([best.parameters])
         kind: dict[str, Any] = {"generator": generator, "dtype": torch.float64, "device": "cpu"}
-        noise = torch.randn(64 * n, len(free), **kind).numpy()
+        noise = torch.randn(64 * n, len(space.free), **kind).numpy()
         steps = space.from_uniforms(np.clip(centre + self.options.step_std * noise, 0.0, 1.0))
         seen = [trial.parameters for trial in trials]
         if space.candidates is not None:
             return nearest_unseen(space, seen, space.encode(steps[:n])), None
+        steps = [step for step, ok in zip(steps, space.allowed(steps), strict=True) if ok]
+        steps += random_points(space, n, generator=generator)  # where too few steps are allowed
         known = {space.key(point) for point in seen}
         new = {space.key(point): point for point in steps if space.key(point) not in known}
         return [*new.values(), *steps][:n], None
