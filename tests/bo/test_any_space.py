@@ -12,6 +12,7 @@ import bo
 from bo.contract import Trial
 from bo.goals import Goal
 from bo.methods import make_strategy
+from bo.strategies.random import random_points
 from surrogates.errors import WaldError
 
 GOALS = (Goal("y", "minimize"), Goal("y", "maximize"))
@@ -213,9 +214,15 @@ def check_points(
         return
     assert len(points) == batch
     told = sum(trial.state == "complete" for trial in trials)
-    searched = method in MODELS and told >= DESIGN and space.size - len(seen) >= batch
+    searched = method in MODELS and told >= DESIGN and room(space) - len(seen) >= batch
     if not_pinned(space) and (searched or has_a_real(space)):
         assert len(keys) == batch
+
+
+def room(space: bo.Space) -> int:
+    """How many points there are, as far as chance finds them: constraints may leave few of many."""
+    found = random_points(space, 256, generator=generator(0))
+    return len({space.key(point) for point in found})
 
 
 def not_pinned(space: bo.Space) -> bool:
