@@ -6,10 +6,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
-import pandas as pd
 import streamlit as st
 
-from apps.curves import Told, told
+from apps.curves import told
 from apps.spec import RunSpec
 from dashboards.buffer import MOST_RECORDS
 from dashboards.cards import (
@@ -33,7 +32,7 @@ from dashboards.cards import (
     timeline,
 )
 from dashboards.cards.card import Card, NotYet, Version, draw, made
-from dashboards.data import RunData
+from dashboards.data import RunData, of_the_first_goal
 from dashboards.words import plain
 
 WIDE = ("parameters", "parallel")  # many small pictures side by side
@@ -135,11 +134,11 @@ def _bo(data: RunData) -> tuple[list[Piece], Choices]:
     show, log = _scale(data.run["regret"] is not None)
     best = functools.partial(best_so_far.card, data, show=show, log=log)
     said = None if data.goals is None else told(data.goals)
-    first = data if said is None else _of_the_first_goal(data, said)
+    first = of_the_first_goal(data)
     pieces: list[Piece] = [
         ("best", "Best so far, and all trials" if show == "value" else "Regret", best),
         ("parameters", "Parameters against value", functools.partial(parameters.card, first)),
-        ("calibration", "Predicted against measured", functools.partial(calibration.card, data)),
+        ("calibration", "Predicted against measured", functools.partial(calibration.card, first)),
         ("ask", "Time to choose a point", functools.partial(ask_time.card, data)),
     ]
     if said is not None and len(said.goals) > 1:
@@ -153,17 +152,6 @@ def _bo(data: RunData) -> tuple[list[Piece], Choices]:
         all_trials = functools.partial(parallel.card, [data])
         pieces.append(("parallel", "All trials, parameter by parameter", all_trials))
     return pieces, (show, log)
-
-
-def _of_the_first_goal(data: RunData, said: Told) -> RunData:
-    """With the values of the first of several goals in place of the hypervolume."""
-    if len(said.goals) == 1:
-        return data
-    name = said.goals[0][0]
-    values = pd.Series(
-        [(each or {}).get(name) for each in data.trials["outcomes"]], index=data.trials.index
-    )
-    return dataclasses.replace(data, goal=said.goals[0], trials=data.trials.assign(value=values))
 
 
 def _bandit(data: RunData) -> tuple[list[Piece], Choices]:

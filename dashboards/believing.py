@@ -19,7 +19,7 @@ from dashboards.cards import (
     sampler,
 )
 from dashboards.cards.card import NotYet, draw, lit
-from dashboards.data import RunData, over
+from dashboards.data import RunData, of_the_first_goal, over
 from dashboards.parts import calm, commanded, url_value
 from dashboards.words import NOTHING, number, plain
 
@@ -29,6 +29,7 @@ MOST_SLICES = 4
 def believing(store: Store, data: RunData) -> None:
     """The light of the model's health, the step, slices, map, the next point."""
     st.subheader("What it believes, and what it tries next", anchor=False)
+    data = of_the_first_goal(data)
     if data.posterior is None:
         draw(functools.partial(belief_1d.card, data), key="belief", title="Belief")
         return

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import pandas as pd
 import streamlit as st
 
-from apps.curves import run_curve
+from apps.curves import run_curve, told
 from apps.schema import RunRow
 from apps.spec import DEFAULT_STORE
 from apps.store import Store, UsageError, current_state
@@ -294,3 +294,14 @@ def busy(items: Sequence[Mapping[str, Any]]) -> bool:
 def pace(size: int) -> int:
     """Seconds between refreshes of a run that goes on, by the number of its events."""
     return 1 if size < 500 else 2 if size < 5000 else 5
+
+
+def of_the_first_goal(data: RunData) -> RunData:
+    """With the values of the first of several goals, which beliefs are of, for the hypervolume."""
+    if data.goals is None or len(goals := told(data.goals).goals) == 1:
+        return data
+    name = goals[0][0]
+    values = pd.Series(
+        [(each or {}).get(name) for each in data.trials["outcomes"]], index=data.trials.index
+    )
+    return replace(data, goal=goals[0], trials=data.trials.assign(value=values))

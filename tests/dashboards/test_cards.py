@@ -55,7 +55,7 @@ from dashboards.cards import (
 )
 from dashboards.cards.card import Card, NotYet, panels, printable
 from dashboards.cards.picture import beside, layer, whole
-from dashboards.data import RunData
+from dashboards.data import RunData, of_the_first_goal
 from dashboards.thin import POINTS
 from tests.dashboards.experimental import by_hand
 
@@ -633,6 +633,15 @@ def test_a_front_of_three_goals_has_a_panel_for_each_pair_and_no_line() -> None:
     assert {view["mark"]["type"] for view in views(spec)} == {"circle"}
     ends = [encoded(part, axis)[0]["title"].split()[0] for part in spec["concat"] for axis in "xy"]
     assert ends == ["cost", "gain", "cost", "heat", "gain", "heat"]
+
+
+def test_beliefs_of_several_goals_are_shown_with_the_first_goal() -> None:
+    data = of_the_first_goal(plant())
+    assert data.goal == ("cost", "minimize")
+    complete = data.trials[data.trials["state"] == "complete"]
+    assert complete["value"].tolist() == [each["cost"] for each in complete["outcomes"]]
+    one = plant("minimize cost", ())
+    assert of_the_first_goal(one) is one
 
 
 def test_progress_of_several_goals_is_the_hypervolume_trial_by_trial() -> None:
