@@ -5,7 +5,6 @@ old = bo.Study.resume("last-week", store="runs.db")
 study.warm_start(read_study(old, study.space, study.goals))
 """
 
-import csv
 import functools
 import math
 import os
@@ -15,8 +14,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from bo import metrics
 from bo.contract import Trial
+from bo.csv_cells import named, number, read_cells, typed
 from bo.goals import Goal, Goals
-from bo.space import Parameter, Parameters, Space, Value
+from bo.space import Parameters, Space
 from surrogates.errors import UsageError
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def read_csv(
             of them by their lines); with `skip_invalid` only where no row is left.
     """
     path, goals = Path(path), Goals.of(goals)
-    lines, columns = _read_cells(path)
+    lines, columns = read_cells(path)
     names = {n: f"value.{n}" if n in space.parameters else n for n in goals.outcomes}
     needed = [each for each, parameter in space.free.items() if not parameter.when]
     missing = [each for each in [*needed, *names.values()] if each not in columns]
@@ -75,7 +75,7 @@ def read_csv(
     reasons = ["reason"] if "reason" in columns and "reason" not in space.parameters else []
 
     def read(cells: list[str]) -> tuple[Parameters, Found] | None:
-        row = _named(columns, cells)
+        row = named(columns, cells)
         if row.get("state") in ("waiting", "running") and "number" in columns:
             return None
         given = {n: row[n] for n in space.parameters if row.get(n, "") != ""}
@@ -175,73 +175,12 @@ def _read_all(
     )
 
 
-def read_rows(
-    path: str | os.PathLike[str],
-) -> tuple[list[Mapping[str, str]], list[str]]:
-    """Rows by the names of the columns, and these names.
-
-    Raises:
-        UsageError: no CSV file, or a row with too few or too many cells.
-    """
-    lines, columns = _read_cells(path)
-    rows: list[Mapping[str, str]] = []
-    for line, cells in lines:
-        try:
-            rows.append(_named(columns, cells))
-        except UsageError as error:
-            raise UsageError(f"{path}, line {line}: {error}") from None
-    return rows, columns
-
-
-def _read_cells(path: str | os.PathLike[str]) -> tuple[list[tuple[int, list[str]]], list[str]]:
-    """The cells of each row that has any, with its line number; and the names of the columns."""
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, skipinitialspace=True, strict=True)
-            columns = [cell.strip() for cell in next(reader, [])]
-            read = ((reader.line_num, [cell.strip() for cell in cells]) for cells in reader)
-            return [(line, cells) for line, cells in read if any(cells)], columns
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"expected a readable CSV file at {path}: {error}") from None
-
-
-def _named(columns: Sequence[str], cells: Sequence[str]) -> dict[str, str]:
-    if len(cells) != len(columns):
-        raise UsageError(f"expected {len(columns)} cells, got {len(cells)}")
-    return dict(zip(columns, cells, strict=True))
-
-
-def typed(parameter: Parameter, text: str) -> Value:
-    """A cell in the type of its parameter; a text that is none stays, and is refused by name."""
-    if parameter.type in ("real", "integer"):
-        return _number(text)
-    for level in parameter.values:
-        if _is_level(level, text):
-            return level
-    return text
-
-
-def _is_level(level: Value, text: str) -> bool:
-    if isinstance(level, bool):
-        return text.lower() in (("true", "1") if level else ("false", "0"))
-    if isinstance(level, str):
-        return text == level
-    return _number(text) == level
-
-
-def _number(text: str) -> Any:
-    try:
-        return float(text)
-    except ValueError:
-        return text
-
-
 def _outcome(cells: Mapping[str, str]) -> dict[str, Any] | None:
     values: dict[str, Any] = {}
     for name, text in cells.items():
         if text.lower() in _FAILED:
             return None
-        value = _number(text)
+        value = number(text)
         if not isinstance(value, float) or not math.isfinite(value):
             raise UsageError(
                 f"goal {name} expected a number, got {text!r}; leave a failed one empty"

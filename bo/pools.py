@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bo.csv_cells import read_rows, typed
 from bo.parameters import Parameter
 from surrogates.errors import UsageError
 
@@ -44,8 +45,6 @@ def rows_of(given: Any, parameters: Mapping[str, Parameter]) -> list[Mapping[str
 
 
 def _of_file(path: "str | os.PathLike[str]", parameters: Mapping[str, Parameter]) -> Any:
-    from bo.known import read_rows, typed
-
     rows, columns = read_rows(path)
     for name, parameter in parameters.items():
         if name not in columns and parameter.type != "fixed" and not parameter.when:
