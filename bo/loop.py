@@ -152,7 +152,7 @@ def _tell(study: "Study", trial: Trial, future: Pending, finished: float | None)
         where = traceback_of(error)
         return finish("failed", reason=_line(error), traceback=where)
     try:
-        values, reason = study.read_outcome(outcome)
+        values, reason = study.read_outcome(outcome, strict=False)
     except UsageError as error:
         return finish("failed", reason=str(error))
     state = "failed" if reason else "complete"

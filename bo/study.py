@@ -390,8 +390,14 @@ class Study:
         """Best point and all trials so far."""
         return Result(self)
 
-    def read_outcome(self, outcome: Any) -> tuple[dict[str, Measured], str | None]:
+    def read_outcome(
+        self, outcome: Any, *, strict: bool = True
+    ) -> tuple[dict[str, Measured], str | None]:
         """Finite values by name, and why the trial is failed (None where it is not).
+
+        Args:
+            outcome: a number, or a mapping of numbers.
+            strict: whether something else beside the goals is an error, or is left out.
 
         Raises:
             UsageError: not a number or a mapping of numbers, or a goal is not in it.
@@ -402,7 +408,13 @@ class Study:
             if name not in given:
                 told = ", ".join(map(str, given)) or "nothing"
                 raise UsageError(f"expected a value for {name!r}, got one for {told}")
-        values = {str(name): _measured(name, value) for name, value in given.items()}
+        values: dict[str, Measured] = {}
+        for name, value in given.items():
+            try:
+                values[str(name)] = _measured(name, value)
+            except UsageError:
+                if strict or name in needed:
+                    raise
         finite = {n: v for n, v in values.items() if math.isfinite(_mean(v))}
         for name in needed:
             if name not in finite:

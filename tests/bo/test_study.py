@@ -222,6 +222,18 @@ def test_an_objective_that_misbehaves_makes_failed_trials_and_the_study_goes_on(
     assert math.isfinite(result.best_value)
 
 
+def test_what_an_objective_tells_beside_its_goals_is_kept_where_it_is_a_number():
+    def told(p):
+        return {"loss": bowl(p), "size": 3, "from": "cache", "curve": [1.0, 0.5], "best": None}
+
+    study = bo.Study(SPACE, "minimize loss", method="sobol", seed=0)
+    study.run(told, 2, callback=quiet)
+    assert [trial.state for trial in study.trials] == ["complete"] * 2
+    assert [set(trial.values) for trial in study.trials] == [{"loss", "size"}] * 2
+    with pytest.raises(UsageError, match="expected a number for 'from', got 'cache'"):
+        study.tell(study.ask()[0], {"loss": 1.0, "from": "cache"})
+
+
 @pytest.mark.parametrize(
     ("method", "direction"),
     [
