@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from typing import Any
 
 import pytest
 
@@ -230,8 +231,9 @@ def test_what_an_objective_tells_beside_its_goals_is_kept_where_it_is_a_number()
     study.run(told, 2, callback=quiet)
     assert [trial.state for trial in study.trials] == ["complete"] * 2
     assert [set(trial.values) for trial in study.trials] == [{"loss", "size"}] * 2
+    by_hand: Any = {"loss": 1.0, "from": "cache"}
     with pytest.raises(UsageError, match="expected a number for 'from', got 'cache'"):
-        study.tell(study.ask()[0], {"loss": 1.0, "from": "cache"})
+        study.tell(study.ask()[0], by_hand)
 
 
 @pytest.mark.parametrize(
