@@ -144,8 +144,9 @@ def transport(state: State, e: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """
     dim = len(state.mean)
     spread = state.base[dim:]
-    lower = torch.diag(spread.exp())
-    if len(spread) > dim:
+    if len(spread) == dim:
+        lower = torch.diag(spread.exp())
+    else:
         spread = spread.unflatten(0, (dim, dim))
         lower = spread.tril(-1) + torch.diag(spread.diagonal().exp())
     z = state.base[:dim] + e @ lower.T
