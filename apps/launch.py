@@ -45,12 +45,13 @@ def run(
     """
     with _stdout_kept(spec):
         spec, problem = prepare(spec)
-        known = _known(known_from, problem, store, skip_invalid)
+        known = _known(known_from, spec.name, problem, store, skip_invalid)
         if problem is not None and problem.objective is not None and problem.note is not None:
             sys.stderr.write(f"{problem.note}\n")
         opened = Store.open(store, create=True)
         if drawn and problem is not None:
             spec = runner.joined(spec, opened, problem)
+        _tell_of_others(spec, opened)
         run_id = runner.start(spec, opened, problem=problem, known=known)
         return runner.execute(run_id, opened, problem=problem, watcher=_bar(opened))
 
@@ -80,13 +81,14 @@ def submit(
         folder = os.getcwd() if ":" in spec.problem else None
         with _stdout_kept(spec):
             settled, problem = prepare(dataclasses.replace(spec, folder=folder))
-        known = _known(known_from, problem, store, skip_invalid)
+        known = _known(known_from, spec.name, problem, store, skip_invalid)
         ready.append((settled, problem, known))
     opened = Store.open(store, create=True)
     ids: list[str] = []
     for spec, problem, known in ready:
         if drawn and problem is not None:
             spec = runner.joined(spec, opened, problem)
+        _tell_of_others(spec, opened)
         ids.append(runner.start(spec, opened, problem=problem, queue=True, known=known))
     return [{"run_id": run_id, "state": "queued"} for run_id in ids]
 
@@ -156,7 +158,7 @@ def quietly(spec: RunSpec, store: str) -> dict[str, Any]:
 
 
 def _known(
-    source: str | None, problem: Problem | None, store: str, skip_invalid: bool
+    source: str | None, into: str | None, problem: Problem | None, store: str, skip_invalid: bool
 ) -> Known | None:
     """What `--from` names, read; what was left out of it is said."""
     check_skip(source, skip_invalid)
@@ -164,7 +166,25 @@ def _known(
         return None
     if problem is None:
         raise UsageError(f"--from expected a bo run, got one of another kind and {source!r}")
-    return known_results(source, problem.space, problem.goals, store, skip_invalid=skip_invalid)
+    return known_results(
+        source, problem.space, problem.goals, store, into=into, skip_invalid=skip_invalid
+    )
+
+
+def _tell_of_others(spec: RunSpec, store: Store) -> None:
+    """Say where runs of the same study evaluate something else: their values will be mixed.
+
+    It is not refused: the same program may lie elsewhere now.
+    """
+    if spec.name is None or spec.kind != "bo":
+        return
+    same = [row.spec.problem for row in store.runs_named(spec.name) if row.kind == "bo"]
+    others = [problem for problem in dict.fromkeys(same) if problem != spec.problem]
+    if others:
+        sys.stderr.write(
+            f"the study {spec.name!r} has values of {', '.join(others)} too, and this run is of "
+            f"{spec.problem}; if that is something else, choose another --name\n"
+        )
 
 
 @contextlib.contextmanager

@@ -62,7 +62,7 @@ def _constrained(
         (of_space if known else of_outcomes).append(text)
     if of_space:
         held = [constraint.text for constraint in space.constraints]
-        space = Space(space.parameters, subject_to=[*held, *of_space])
+        space = Space(space.parameters, candidates=space.candidates, subject_to=[*held, *of_space])
     if goal is None and of_outcomes:
         raise UsageError(
             f"--subject-to {of_outcomes[0]!r} expected --goal beside it, got none; name the "
@@ -72,9 +72,15 @@ def _constrained(
 
 
 def known_results(
-    source: str, space: Space, goals: Goals | Goal, store: str, *, skip_invalid: bool = False
+    source: str,
+    space: Space,
+    goals: Goals | Goal,
+    store: str,
+    *,
+    into: str | None,
+    skip_invalid: bool = False,
 ) -> Known:
-    """What `--from` names: a CSV file, or a study of the same store.
+    """What `--from` names: a CSV file, or another study of the same store.
 
     How many there are, and what was left out, is said on standard error.
 
@@ -83,15 +89,21 @@ def known_results(
         space: where they lie.
         goals: what was measured.
         store: URL or path.
+        into: the name of the study that takes them in, or None.
         skip_invalid: leave out what cannot be taken in.
 
     Raises:
-        UsageError: neither, or it does not fit space and goals.
+        UsageError: neither, or it is the study itself, or it does not fit space and goals.
     """
     if source.endswith(".csv") or os.path.isfile(source):
         known, note = read_csv(source, space, goals, skip_invalid=skip_invalid)
     elif is_missing(store_url(store)):
         raise UsageError(f"--from expected FILE.csv or a study, got {source!r}: no such file")
+    elif source == into:
+        raise UsageError(
+            f"--from expected another study, got {source!r} itself, which has its own trials; "
+            "leave --from out to go on with it"
+        )
     else:
         study = Study.resume(source, store=store)
         known, note = read_study(study, space, goals, skip_invalid=skip_invalid)
@@ -145,13 +157,20 @@ def ask(
         study = _existing(name, store)
         if known_from is not None:
             known = known_results(
-                known_from, study.space, study.goals, store, skip_invalid=skip_invalid
+                known_from,
+                study.space,
+                study.goals,
+                store,
+                into=name,
+                skip_invalid=skip_invalid,
             )
     else:
         made, told = _constrained(Space.from_toml(space), goal, subject_to)
         goals = told or Goals.of("minimize value")
         if known_from is not None:  # first: where it does not fit, no study is made
-            known = known_results(known_from, made, goals, store, skip_invalid=skip_invalid)
+            known = known_results(
+                known_from, made, goals, store, into=name, skip_invalid=skip_invalid
+            )
         study = Study(
             made,
             goals,

@@ -85,6 +85,15 @@ class Bar:
         _FIRST_USE.removeHandler(self.shown)
         if self.progress is not None:
             self.progress.stop()
+        trials, failures = run["trials"], run["failures"]
+        if trials["failed"] and not trials["complete"]:
+            often = max(failures, key=lambda reason: failures[reason], default="no reason told")
+            self.console.print(
+                f"no trial is complete: {trials['failed']} failed, most often like this: {often}",
+                highlight=False,
+                markup=False,
+                soft_wrap=True,
+            )
         if run["state"] != "finished":
             why = f": {run['error']}" if run.get("error") else ""
             self.console.print(

@@ -549,7 +549,10 @@ def _linked(parameters: Mapping[str, Parameter]) -> dict[str, Parameter]:
         for parent, values in parameter.when:
             others = [other for other in parameters if other != name]
             if parent == name or not others:
-                raise UsageError(f"when of parameter {name} expected another one, got {parent!r}")
+                none = "" if others else ", and the space has no other parameter"
+                raise UsageError(
+                    f"when of parameter {name} expected another one, got {parent!r}{none}"
+                )
             if parent not in parameters:
                 raise UsageError(
                     f"when of parameter {name}: {unknown('parameter', parent, others)}"

@@ -95,7 +95,7 @@ def check_data(
 
     Raises:
         DataError: no tensors, shapes that disagree, no rows, NaN or infinite values, another
-            dtype, inputs outside the unit cube.
+            dtype, outcomes whose squares overflow, inputs outside the unit cube.
         CapabilityError: more outcomes than the method can model.
     """
     for name, given in (("train_X", train_X), ("train_Y", train_Y), ("train_Yvar", train_Yvar)):
@@ -126,6 +126,12 @@ def check_data(
             raise DataError("train_Yvar expected variances of at least 0, got a negative one")
         if not bool(torch.isfinite(values).all()):
             raise DataError(f"{name} expected finite values, got NaN or infinity; drop those rows")
+    greatest, most = float(train_Y.abs().max()), math.sqrt(torch.finfo(train_Y.dtype).max) / 1e4
+    if greatest > most:
+        raise DataError(
+            f"train_Y expected outcomes of at most {most:.0e}, got {greatest:.4g}; divide them by "
+            "a constant (their squares are summed)"
+        )
     low, high = float(train_X.min()), float(train_X.max())
     if low < -_ROUNDED or high > 1.0 + _ROUNDED:
         raise DataError(

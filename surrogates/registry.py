@@ -77,8 +77,10 @@ def find(name: str, among: Sequence[Row], *, what: str) -> Row:
         what: for the message: "bo method", "bandit problem", ...
 
     Raises:
-        UsageError: no row matches; the nearest name is suggested.
+        UsageError: no text, or no row matches; the nearest name is suggested.
     """
+    if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise UsageError(f"{what} expected a name, got {name!r}")
     exact = [row for row in among if row.name == name and "<" not in row.name]
     matching = exact or [row for row in among if row.matches(name)]
     if not matching:

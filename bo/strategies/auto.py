@@ -4,8 +4,8 @@
 and goals alone, and, where one goal is modelled as a whole, at its outcomes: while they are few, or
 noise is more than a fiftieth of their variance, hyperparameters are drawn (`gp-smc`), else taken at
 their likeliest (`gp-map`). With noise draws found more, with few outcomes no less
-(`docs/results/choices/NOISE.md`). Draws see noise first: the likeliest stays at its prior's mode,
-.7 %, until outcomes lie close together.
+(`docs/results/choices/NOISE.md`), over tables of candidates more (`docs/results/pools`). Draws see
+noise first: the likeliest stays at its prior's mode, .7 %, until outcomes lie close together.
 """
 
 import statistics
@@ -50,7 +50,7 @@ class Auto:
         else:
             self.strategy = ModelBased("gp-map", space, goals, options, seed)
         self.drawn: ModelBased | None = None
-        if name == "gp-map" and not (goals.several or goals.constraints or space.pool is not None):
+        if name == "gp-map" and not (goals.several or goals.constraints):
             self.drawn = ModelBased("gp-smc", space, goals, options, seed)
 
     def ask(
@@ -116,10 +116,12 @@ def _choice(space: Space, goals: Goals) -> tuple[str, str]:
         return "gp-map", f"{told}, {len(goals.goals)} goals to trade off"
     if goals.constraints:
         return "gp-map", f"{told}, and outcome constraints to learn"
+    drawn = "by gp-smc while outcomes are few or noisy"
     if space.pool is not None:
-        return "gp-map", f"a pool of {len(space.pool.rows)} candidates, all scored at each ask"
+        why = "all scored at each ask, " + drawn
+        return "gp-map", f"a pool of {len(space.pool.rows)} candidates, {why}"
     if count > MANY:
         why = "every second point near the best, in case the model of the whole is lost"
         return "gp-global-local", f"{told}, more than {MANY}: {why}"
-    why = "one model of the whole space, by gp-smc while outcomes are few or noisy"
+    why = "one model of the whole space, " + drawn
     return "gp-map", f"{told}, at most {MANY}: {why}"

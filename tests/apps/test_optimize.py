@@ -302,6 +302,39 @@ def test_known_results_come_first_and_count_for_no_budget(wald, folder):
     assert again["digest"] == found["digest"]
     asked[asked.index("mine")] = "next"
     assert wald.json(*asked, "--from", "mine")["trials"]["total"] == 8
+    itself = wald(*asked, "--from", "next")
+    assert itself.returncode == 2
+    assert "--from expected another study, got 'next' itself" in itself.stderr
+    assert wald.json("show", "next")["trials"]["total"] == 8
+
+
+def test_another_command_in_a_study_is_told_of(wald, folder):
+    asked = ["--space", "space.toml", "--method", "sobol", "--name", "mine", "--seed", "0"]
+    assert "too, and this run" not in wald("optimize", LINE, *asked, "--budget", "1").stderr
+    other = wald("optimize", "echo 7 {lr} {depth}", *asked, "--budget", "2", "--json")
+    assert other.returncode == 0, other.stderr
+    assert f"the study 'mine' has values of command:{LINE} too" in other.stderr
+    assert "no trial is complete" not in other.stderr
+
+
+def test_a_constraint_beside_a_pool_leaves_it_a_pool(wald, folder):
+    (folder / "shelf.csv").write_text("lr,depth\n0.01,3\n0.02,7\n0.05,9\n")
+    text = (folder / "space.toml").read_text()
+    (folder / "shelf.toml").write_text(f'candidates = "shelf.csv"\n{text}')
+    asked = ["optimize", LINE, "--space", "shelf.toml", "--method", "sobol", "--budget", "2"]
+    beyond = wald(*asked, "--subject-to", "depth <= 8")
+    assert beyond.returncode == 2
+    assert "candidates expected rows that satisfy 'depth <= 8', got 1 of 3" in beyond.stderr
+    kept = wald.json(*asked, "--subject-to", "depth <= 9", "--name", "shelf")
+    assert kept["trials"]["complete"] == 2
+    assert kept["best"]["parameters"]["lr"] in (0.01, 0.02, 0.05)
+
+
+def test_a_run_without_a_complete_trial_says_so(wald, folder):
+    asked = ["optimize", "echo hi {lr} {depth}", "--space", "space.toml", "--budget", "2"]
+    ended = wald(*asked, "--method", "sobol", "--json")
+    assert ended.returncode == 0
+    assert "no trial is complete: 2 failed, most often like this: the last line" in ended.stderr
 
 
 def test_rows_that_do_not_fit_are_left_out_where_that_is_asked_for(wald, folder):

@@ -88,10 +88,29 @@ def test_belief_is_that_of_the_ask() -> None:
     assert type(belief.model).__name__ == "MixtureGP"
 
 
-def test_several_goals_constraints_and_pools_keep_to_one_model() -> None:
-    goals = Goals.parse("minimize loss, minimize cost")
-    several = make_strategy("auto", SPACE, goals, {}, 0)
-    assert isinstance(several, Auto)
-    assert several.drawn is None
+@pytest.mark.parametrize(
+    "goals",
+    [Goals.parse("minimize loss, minimize cost"), Goals.of("minimize loss", ["cost <= 1"])],
+    ids=str,
+)
+def test_several_goals_and_constraints_keep_to_one_model(goals: Goals) -> None:
+    kept = make_strategy("auto", SPACE, goals, {}, 0)
+    assert isinstance(kept, Auto)
+    assert kept.drawn is None
     assert auto().drawn is not None
     assert (auto().note or "").startswith("auto chose gp-map: 2 parameters")
+
+
+def test_hyperparameters_are_drawn_over_a_pool_too() -> None:
+    candidates = [{"x": i / 7, "y": j / 5} for i in range(8) for j in range(6)]
+    pool = bo.Space(SPACE.parameters, candidates=candidates)
+    made = bo.Study(pool, "minimize loss", method="auto", seed=0)
+    for number in range(FEW + 3):
+        (trial,) = made.ask()
+        made.tell(trial, outcome(trial.parameters, number, 0.0))
+    states = [trial.method_state for trial in made.trials]
+    assert states[FEW] is not None
+    assert "drawn" in states[FEW]
+    assert states[-1] is not None
+    assert "drawn" not in states[-1]
+    assert min(trial.values["loss"] for trial in made.trials) < 0.001  # one of 48: (2/7, 3/5)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -609,3 +609,8 @@ def test_a_full_disk_loses_nothing_that_was_recorded(tmp_path):
     assert len(trials) >= 5
     assert [t.number for t in trials] == list(range(len(trials)))
     assert os.path.getsize(tmp_path / "s.db") > 0
+
+
+def test_a_method_that_is_no_text_is_refused() -> None:
+    with pytest.raises(UsageError, match="bo method expected a name, got 3"):
+        bo.Study({"x": bo.real(0.0, 1.0)}, "minimize loss", method=cast(Any, 3))

@@ -456,6 +456,7 @@ def check_bad_data_is_refused_with_a_message(row: Row, device: torch.device) -> 
         "NaN in X": Data(hole_X, Y),
         "inputs that were not scaled": Data(30.0 * X, Y),
         "infinity in Y": Data(X, hole_Y),
+        "squares that overflow": Data(X, 1e200 * Y),
         "too many columns": Data(torch.cat([X, X], dim=1), Y),
         "no column of Y": Data(X, Y[:, 0]),
         "X is a vector": Data(X[:, 0], Y),
