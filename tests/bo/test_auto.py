@@ -101,16 +101,17 @@ def test_several_goals_and_constraints_keep_to_one_model(goals: Goals) -> None:
     assert (auto().note or "").startswith("auto chose gp-map: 2 parameters")
 
 
-def test_hyperparameters_are_drawn_over_a_pool_too() -> None:
+@pytest.mark.parametrize("seed", [0, 1])
+def test_hyperparameters_are_drawn_over_a_pool_too(seed: int) -> None:
     candidates = [{"x": i / 7, "y": j / 5} for i in range(8) for j in range(6)]
     pool = bo.Space(SPACE.parameters, candidates=candidates)
-    made = bo.Study(pool, "minimize loss", method="auto", seed=0)
+    made = bo.Study(pool, "minimize loss", method="auto", seed=seed)
     for number in range(FEW + 3):
         (trial,) = made.ask()
         made.tell(trial, outcome(trial.parameters, number, 0.0))
-    states = [trial.method_state for trial in made.trials]
-    assert states[FEW] is not None
-    assert "drawn" in states[FEW]
-    assert states[-1] is not None
-    assert "drawn" not in states[-1]
+    few, more = made.trials[FEW].method_state, made.trials[-1].method_state
+    assert few is not None
+    assert "drawn" in few
+    assert more is not None
+    assert "drawn" not in more
     assert min(trial.values["loss"] for trial in made.trials) < 0.001  # one of 48: (2/7, 3/5)
