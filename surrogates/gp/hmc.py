@@ -24,6 +24,7 @@ from surrogates.inference import hmc, proposal as proposals
 from surrogates.inference.chains import pooled_factor
 from surrogates.inputs import Inputs
 from surrogates.options import option, options
+from surrogates.threads import one_thread
 
 
 @options
@@ -51,6 +52,7 @@ class Options(bayesian.Options, hmc.Options):
     )
 
 
+@one_thread()
 def fit(
     train_X: Float[Tensor, "n d"],
     train_Y: Float[Tensor, "n m"],

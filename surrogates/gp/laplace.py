@@ -18,6 +18,7 @@ from surrogates.gp.mixture import MixtureGP
 from surrogates.inference import laplace
 from surrogates.inputs import Inputs
 from surrogates.options import options
+from surrogates.threads import one_thread
 
 
 @options
@@ -25,6 +26,7 @@ class Options(bayesian.Options, laplace.Options):
     """The model, and how its hyperparameters are drawn."""
 
 
+@one_thread()
 def fit(
     train_X: Float[Tensor, "n d"],
     train_Y: Float[Tensor, "n m"],

@@ -50,6 +50,7 @@ from surrogates.gp import exact, warp
 from surrogates.inputs import Inputs
 from surrogates.options import option, options
 from surrogates.paths import GPPath
+from surrogates.threads import one_thread
 
 Array = exact.Array
 
@@ -165,6 +166,7 @@ class TiedKernel(Kernel):
         return (1 + r + r.square() / 3) * torch.exp(-r)
 
 
+@one_thread()
 def fit(
     train_X: Float[Tensor, "n d"],
     train_Y: Float[Tensor, "n m"],

@@ -22,6 +22,7 @@ from surrogates.inference import laplace
 from surrogates.inference.contract import Draws
 from surrogates.inputs import Inputs
 from surrogates.options import option, options
+from surrogates.threads import one_thread
 
 
 @options
@@ -37,6 +38,7 @@ class Options(bayesian.Options):
     max_iterations: int = option(default=200, help="of L-BFGS per start", low=1, high=100_000)
 
 
+@one_thread()
 def fit(
     train_X: Float[Tensor, "n d"],
     train_Y: Float[Tensor, "n m"],

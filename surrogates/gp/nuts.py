@@ -21,6 +21,7 @@ from surrogates.inference import nuts
 from surrogates.inference.chains import pooled_factor
 from surrogates.inputs import Inputs
 from surrogates.options import option, options
+from surrogates.threads import one_thread
 
 
 @options
@@ -36,6 +37,7 @@ class Options(bayesian.Options, nuts.Options):
     )
 
 
+@one_thread()
 def fit(
     train_X: Float[Tensor, "n d"],
     train_Y: Float[Tensor, "n m"],

@@ -31,6 +31,7 @@ from surrogates.inference import hmc, smc
 from surrogates.inference.contract import Draws
 from surrogates.inputs import Inputs
 from surrogates.options import option, options
+from surrogates.threads import one_thread
 
 _MANY = 50  # with more rows chains take no longer than tempering, with many far less
 
@@ -51,6 +52,7 @@ class Options(bayesian.Options, smc.Options):
     )
 
 
+@one_thread()
 def fit(
     train_X: Float[Tensor, "n d"],
     train_Y: Float[Tensor, "n m"],

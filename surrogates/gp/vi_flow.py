@@ -18,6 +18,7 @@ from surrogates.gp.mixture import MixtureGP
 from surrogates.inference import vi_flow
 from surrogates.inputs import Inputs
 from surrogates.options import option, options
+from surrogates.threads import one_thread
 
 
 @options
@@ -27,6 +28,7 @@ class Options(bayesian.Options, vi_flow.Options):
     weighted: bool = option(default=False, help="whether draws carry importance weights")
 
 
+@one_thread()
 def fit(
     train_X: Float[Tensor, "n d"],
     train_Y: Float[Tensor, "n m"],

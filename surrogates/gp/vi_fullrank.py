@@ -20,6 +20,7 @@ from surrogates.gp.mixture import MixtureGP
 from surrogates.inference import vi_fullrank
 from surrogates.inputs import Inputs
 from surrogates.options import option, options
+from surrogates.threads import one_thread
 
 
 @options
@@ -29,6 +30,7 @@ class Options(bayesian.Options, vi_fullrank.Options):
     weighted: bool = option(default=False, help="whether draws carry importance weights")
 
 
+@one_thread()
 def fit(
     train_X: Float[Tensor, "n d"],
     train_Y: Float[Tensor, "n m"],
