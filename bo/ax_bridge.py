@@ -299,6 +299,11 @@ def filled_client(space: Space, goals: Goals, trials: Sequence[Trial]) -> Client
     Raises:
         CapabilityError: Ax cannot say the space or the goals.
     """
+    if space.pool is not None:
+        raise CapabilityError(
+            f"an Ax client expected a space without candidates, got {len(space.pool.rows)}: Ax "
+            "would propose points that are none of them"
+        )
     for name, parameter in space.parameters.items():
         if not name.isidentifier() or parameter.when:
             raise CapabilityError(
@@ -306,10 +311,17 @@ def filled_client(space: Space, goals: Goals, trials: Sequence[Trial]) -> Client
             )
     with _quiet():
         client = Client()
-        client.configure_experiment(
-            [_own_config(n, p) for n, p in space.parameters.items()],
-            parameter_constraints=_own_constraints(space),
-        )
+        limits = _own_constraints(space)
+        try:
+            client.configure_experiment(
+                [_own_config(n, p) for n, p in space.parameters.items()],
+                parameter_constraints=limits,
+            )
+        except Exception as error:
+            raise CapabilityError(
+                "Ax expected inequalities between parameters that are neither on a log scale nor "
+                f"ordinal, got constraints {', '.join(limits) or 'none'} ({error})"
+            ) from error
         objective = ", ".join(f"{'-' * (goal.sign < 0)}{goal.name}" for goal in goals.goals)
         limits = [limit.text for limit in goals.constraints]
         for goal, worst in zip(goals.goals, goals.reference or (), strict=False):
@@ -339,6 +351,11 @@ def _own_constraints(space: Space) -> list[str]:
                 f"an Ax client expected linear constraints, got {constraint.text!r}"
             )
         for row in constraint.linear:
+            whole = all(space.parameters[n].type != "real" for n in row.coefficients)
+            if row.strict and whole:
+                raise CapabilityError(
+                    f"an Ax client expected <= or >= between whole numbers, got {constraint.text!r}"
+                )
             terms = " + ".join(f"{weight!r} * {name}" for name, weight in row.coefficients.items())
             found.append(f"{terms} {'==' if row.equality else '<='} {row.bound!r}")
     return found

@@ -118,12 +118,15 @@ class Command:
     def fill(self, parameters: Mapping[str, Any]) -> list[str]:
         """The words for one point."""
         filled: list[str] = []
+        flag = False  # whether the last word is a flag of the command's own, no parameter's value
         for word in self.words:
             names = [name for _, name in word if name is not None]
             if all(name in parameters for name in names):
                 filled.append("".join(_filled(piece, parameters) for piece in word))
-            elif word[0][0] == "" and len(word) == 1 and filled[-1:] and filled[-1][:1] == "-":
+                flag = not names and filled[-1][:1] == "-"
+            elif flag and word[0][0] == "" and len(word) == 1:
                 filled.pop()
+                flag = False
         return filled
 
 

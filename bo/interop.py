@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _OURS = "wald"
 _MOST_LEVELS = 1000
+_ROUNDING = 1e-9  # of the range of an ordinal parameter
 _STATES = {"waiting": "WAITING", "running": "RUNNING", "complete": "COMPLETE", "failed": "FAIL"}
 
 
@@ -207,27 +208,40 @@ def _to_ours(trial: Any, study: "Study") -> dict[str, Any] | None:
     ours = json.loads(trial.user_attrs.get(_OURS, "{}"))
     state = {theirs: mine for mine, theirs in _STATES.items()}.get(trial.state.name, "failed")
     given = trial.params or trial.system_attrs.get("fixed_params", {})
-    if state in ("failed", "running") and _missing(study.space, given):
+    if state != "complete" and _missing(study.space, given):
         return None
+    given = {name: _level(study.space.parameters.get(name), each) for name, each in given.items()}
     try:
         point = study.space.check(given)
     except UsageError as error:
         raise UsageError(f"trial {trial.number} of the Optuna study: {error}") from None
     values = ours.get("values", {}) if state in ("complete", "failed") else None
+    reason = ours.get("reason")
     if state == "complete":
         held: dict[str, Any] = values or {}
         names = [goal.name for goal in study.goals.goals]
-        values = dict(zip(names, trial.values, strict=True)) | held
+        held = {n: tuple(v) if isinstance(v, list) else v for n, v in held.items()}
+        values, reason = study.read_outcome(dict(zip(names, trial.values, strict=True)) | held)
+        state = "failed" if reason else state
     return {
         "state": state,
         "parameters": json.dumps(point),
         "outcome": None if values is None else json.dumps(values),
-        "reason": (ours.get("reason") or trial.state.name.lower()) if state == "failed" else None,
+        "reason": (reason or trial.state.name.lower()) if state == "failed" else None,
         "method": ours.get("method"),
         "attempt": ours.get("attempt", 1),
         "started": _seconds(trial.datetime_start),
         "finished": _seconds(trial.datetime_complete),
     }
+
+
+def _level(parameter: Parameter | None, value: Any) -> Any:
+    """The level of an ordinal parameter that a number is but for rounding; else the number."""
+    if parameter is None or parameter.type != "ordinal" or isinstance(value, (bool, str)):
+        return value
+    levels: list[Any] = list(parameter.values)
+    near = min(levels, key=lambda level: abs(level - value))
+    return near if abs(near - value) <= _ROUNDING * (levels[-1] - levels[0]) else value
 
 
 def _missing(space: Space, given: Mapping[str, Any]) -> bool:
@@ -281,4 +295,4 @@ def _parameter(name: str, distribution: Any) -> Parameter:
         raise UsageError(
             f"parameter {name} expected at most {_MOST_LEVELS} steps, got {levels}; give space="
         )
-    return ordinal(*(low + index * step for index in range(levels)))
+    return ordinal(*(min(low + index * step, high) for index in range(levels)))

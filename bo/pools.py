@@ -14,8 +14,9 @@ def rows_of(given: Any, parameters: Mapping[str, Parameter]) -> list[Mapping[str
 
     Args:
         given: a sequence of mappings; a mapping of columns, in which None stands for a parameter
-            that is not active; a data frame; or the path of a CSV file, whose further columns are
-            not read and whose empty cells are parameters that are not active.
+            that is not active; a data frame, in which None and NaN do; or the path of a CSV file,
+            whose further columns are not read and whose empty cells are parameters that are not
+            active.
         parameters: of the space.
 
     Raises:
@@ -24,9 +25,10 @@ def rows_of(given: Any, parameters: Mapping[str, Parameter]) -> list[Mapping[str
     if isinstance(given, (str, os.PathLike)):
         return _of_file(given, parameters)
     if hasattr(given, "columns") and hasattr(given, "to_dict"):
-        return given.to_dict("records")
+        records = given.to_dict("records")
+        return [{name: cell for name, cell in row.items() if not _empty(cell)} for row in records]
     if isinstance(given, Mapping):
-        columns = {name: list(column) for name, column in given.items() if _is_list(column)}
+        columns = {name: _listed(column) for name, column in given.items() if _is_list(column)}
         if len(columns) < len(given) or len({len(column) for column in columns.values()}) > 1:
             raise UsageError(
                 f"candidates expected columns of one length, such as {{x = [1, 2], y = [3, 4]}}, "
@@ -61,4 +63,15 @@ def _of_file(path: "str | os.PathLike[str]", parameters: Mapping[str, Parameter]
 
 
 def _is_list(given: Any) -> bool:
-    return isinstance(given, Sequence) and not isinstance(given, (str, bytes))
+    """A sequence, or an array or a series, whose cells become Python's own."""
+    if isinstance(given, (str, bytes)):
+        return False
+    return isinstance(given, Sequence) or (hasattr(given, "tolist") and hasattr(given, "__len__"))
+
+
+def _listed(column: Any) -> list[Any]:
+    return column.tolist() if hasattr(column, "tolist") else list(column)
+
+
+def _empty(cell: Any) -> bool:
+    return cell is None or cell != cell

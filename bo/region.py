@@ -47,6 +47,7 @@ _ATTEMPTS = 40
 _REPEATS = 32
 _THIN = 1e-9
 _SNAP = 1e-9
+_SOLVED = 3
 _MARGIN = 2e-12
 
 
@@ -112,15 +113,20 @@ class Region:
         ok = self.space.allowed_table(table)
         if ok.all():
             return table, ok
-        values = {name: list(column) for name, column in table.values.items()}
-        changed = type(table)(table.n, values, table.active)
-        pattern = np.stack([self.space.active(c, table) for c, _ in self._equal], axis=1)
-        for case in np.unique(pattern, axis=0):
-            rows = np.flatnonzero((pattern == case).all(axis=1) & ~ok)
-            solver = self._solver(case)
-            if len(rows) and solver is not None:
-                ok[rows] = solver.solve(self.space, changed, rows)
-        return changed, ok & self.space.allowed_table(changed)
+        changed = self.space.tabled({n: list(column) for n, column in table.values.items()})
+        for _ in range(_SOLVED):  # a solved value may switch parameters of others on and off
+            pattern = np.stack([self.space.active(c, changed) for c, _ in self._equal], axis=1)
+            within = np.ones(table.n, dtype=np.bool_)
+            for case in np.unique(pattern[~ok], axis=0):
+                rows = np.flatnonzero((pattern == case).all(axis=1) & ~ok)
+                solver = self._solver(case)
+                if solver is not None:
+                    within[rows] = solver.solve(self.space, changed, rows)
+            changed = self.space.tabled(changed.values)
+            ok = within & self.space.allowed_table(changed)
+            if ok.all() or not self.space.conditional:
+                break
+        return changed, ok
 
     def _solver(self, case: Mask) -> "_Solver | None":
         key = case.tobytes()

@@ -246,7 +246,7 @@ class Space:
             for p in self.free.values()
         ]
         columns = [list(column) for column in zip(*itertools.product(*each), strict=True)]
-        table = self._table(dict(zip(self.free, columns, strict=True)))
+        table = self.tabled(dict(zip(self.free, columns, strict=True)))
         points = self.rows(table.part(self.allowed_table(table)) if self.constraints else table)
         if self.conditional:
             points = list({self.key(point): point for point in points}.values())
@@ -379,7 +379,7 @@ class Space:
     def from_uniforms_table(self, uniforms: Array) -> Table:
         """As `from_uniforms`, parameter by parameter."""
         columns = zip(self.free.items(), np.asarray(uniforms).T, strict=True)
-        return self._table({name: p.from_uniforms(column) for (name, p), column in columns})
+        return self.tabled({name: p.from_uniforms(column) for (name, p), column in columns})
 
     def encode_table(self, table: Table) -> Array:
         """As `encode`, parameter by parameter."""
@@ -408,7 +408,7 @@ class Space:
             stop = start + parameter.width
             values[name] = parameter.decode(columns[:, start:stop])
             start = stop
-        return self._table(values)
+        return self.tabled(values)
 
     def rows(self, table: Table) -> list[Parameters]:
         """The points of a table."""
@@ -507,7 +507,8 @@ class Space:
                 )
         return rows
 
-    def _table(self, values: dict[str, list[Any]]) -> Table:
+    def tabled(self, values: dict[str, list[Any]]) -> Table:
+        """These values of the free parameters, with what is active among them."""
         n = len(next(iter(values.values())))
         active: dict[str, Mask] = {}
         for name in self.conditional:

@@ -13,6 +13,7 @@ import importlib
 import json
 import logging
 import math
+import operator
 import secrets
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
@@ -185,16 +186,15 @@ class Study:
         Raises:
             UsageError: not a number, no value for a goal, or the trial is not running.
         """
+        number = _trial_number(trial)
         values, reason = self.read_outcome(outcome)
-        number = trial.number if isinstance(trial, Trial) else trial
         return self.log.finish(
             number, "failed" if reason else "complete", values=values, reason=reason
         )
 
     def fail(self, trial: Trial | int, reason: str = "failed") -> Trial:
         """Record that a trial has no outcome, and why."""
-        number = trial.number if isinstance(trial, Trial) else trial
-        return self.log.finish(number, "failed", reason=reason)
+        return self.log.finish(_trial_number(trial), "failed", reason=reason)
 
     def add(self, parameters: Mapping[str, Any], outcome: Outcome) -> Trial:
         """Record a result that is known already."""
@@ -248,18 +248,19 @@ class Study:
                     "method": WARM_START,
                 }
             )
-        held = collections.Counter(
-            _json([trial.parameters, metrics.told(trial)])
-            for trial in self.trials
-            if not trial.counted
-        )
-        new: list[dict[str, Any]] = []
-        for row in made:
-            key = _json([json.loads(row["parameters"]), json.loads(row["outcome"])])
-            held[key] -= 1
-            if held[key] < 0:
-                new.append(row)
-        return self.log.add(new) if new else []
+        with self.log.asking() as lease:  # nobody else takes in the same meanwhile
+            held = collections.Counter(
+                _json([trial.parameters, metrics.told(trial)])
+                for trial in self.trials
+                if not trial.counted
+            )
+            new: list[dict[str, Any]] = []
+            for row in made:
+                key = _json([json.loads(row["parameters"]), json.loads(row["outcome"])])
+                held[key] -= 1
+                if held[key] < 0:
+                    new.append(row)
+            return lease.write(new) if new else []
 
     def enqueue(self, parameters: Mapping[str, Any]) -> Trial:
         """Put a point first in the queue of those to try."""
@@ -645,6 +646,15 @@ def _name(name: str | None) -> str:
     if not isinstance(name, str) or not name.strip() or len(name) > 200:
         raise UsageError(f"a study expected a name of 1 to 200 characters, got {name!r:.100}")
     return name
+
+
+def _trial_number(trial: Any) -> int:
+    if isinstance(trial, Trial):
+        return trial.number
+    if not isinstance(trial, bool):
+        with contextlib.suppress(TypeError):
+            return operator.index(trial)
+    raise UsageError(f"expected a trial or its number, such as study.tell(0, 1.5), got {trial!r}")
 
 
 def _number(name: object, value: Any) -> float:

@@ -290,3 +290,90 @@ def test_what_ax_cannot_say_is_refused():
     curved = bo.Space({"x": bo.real(0, 1), "y": bo.real(0, 1)}, subject_to=["x * y <= 0.5"])
     with pytest.raises(CapabilityError, match="linear constraints"):
         bo.Study(curved, method="sobol").to_ax()
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        (
+            bo.Space({"a": bo.real(0, 1), "b": bo.real(0, 1)}, subject_to=["a + b == 1"]),
+            "Ax expected inequalities",
+        ),
+        (
+            bo.Space(
+                {"a": bo.real(0.01, 1, log=True), "b": bo.real(0, 1)}, subject_to=["a + b <= 1"]
+            ),
+            "Ax expected inequalities",
+        ),
+        (
+            bo.Space({"E": bo.real(0, 1), "b": bo.real(0, 1)}, subject_to=["E + b <= 1"]),
+            "Ax expected inequalities",
+        ),
+        (
+            bo.Space({"a": bo.integer(0, 3), "b": bo.integer(0, 3)}, subject_to=["a + b < 3"]),
+            "<= or >= between whole numbers",
+        ),
+        (
+            bo.Space({"a": bo.integer(0, 3)}, candidates=[{"a": 1}, {"a": 2}]),
+            "a space without candidates",
+        ),
+    ],
+)
+def test_what_an_ax_client_cannot_hold_is_refused(space, message):
+    with pytest.raises(CapabilityError, match=message):
+        bo.Study(space, method="sobol").to_ax()
+
+
+@pytest.mark.parametrize(("low", "high", "step"), [(0.0, 0.7, 0.1), (0.0, 0.3, 0.1), (0.1, 1, 0.3)])
+def test_steps_of_optuna_are_levels_whatever_their_last_digit(low, high, step):
+    theirs = optuna.create_study()
+    for value in (0.1, high):
+        theirs.enqueue_trial({"x": value})
+    theirs.optimize(lambda t: t.suggest_float("x", low, high, step=step), n_trials=30)
+    study = bo.from_optuna(theirs)
+    told = [trial.params["x"] for trial in theirs.trials]
+    assert [t.parameters["x"] for t in study.trials] == pytest.approx(told, abs=1e-12)
+    assert all(t.parameters["x"] in study.space.parameters["x"].values for t in study.trials)
+    assert low <= min(told)
+    assert max(study.space.parameters["x"].values) == pytest.approx(high, abs=1e-12)
+
+
+def test_a_value_between_two_levels_is_none_of_them():
+    theirs = optuna.create_study()
+    theirs.add_trial(
+        optuna.trial.create_trial(
+            value=1.0,
+            params={"x": 0.25},
+            distributions={"x": optuna.distributions.FloatDistribution(0, 1)},
+        )
+    )
+    with pytest.raises(UsageError, match="trial 0 of the Optuna study: .* parameter x"):
+        bo.from_optuna(theirs, space={"x": bo.ordinal(0.0, 0.5, 1.0)})
+
+
+def test_an_infinite_value_of_optuna_is_a_failure():
+    theirs = optuna.create_study(direction="maximize")
+    theirs.optimize(lambda t: t.suggest_float("x", 0, 1), n_trials=2)
+    theirs.add_trial(
+        optuna.trial.create_trial(
+            value=float("inf"),
+            params={"x": 0.5},
+            distributions={"x": optuna.distributions.FloatDistribution(0, 1)},
+        )
+    )
+    study = bo.from_optuna(theirs)
+    last = study.trials[-1]
+    assert (last.state, last.reason) == ("failed", "value is not finite: inf")
+    assert study.best is not None
+    assert study.best.number != last.number
+
+
+def test_a_trial_of_optuna_that_is_enqueued_in_part_is_left_out():
+    theirs = optuna.create_study()
+    theirs.optimize(lambda t: t.suggest_float("x", 0, 1) + t.suggest_float("y", 0, 1), n_trials=2)
+    theirs.enqueue_trial({"x": 0.5})
+    theirs.enqueue_trial({"x": 0.5, "y": 0.25})
+    with pytest.warns(UserWarning, match="left out trials .*: 2$"):
+        study = bo.from_optuna(theirs)
+    assert [trial.state for trial in study.trials] == ["complete", "complete", "waiting"]

@@ -1,11 +1,15 @@
 """Warm starts: rows of a file, trials of another study."""
 
+import contextlib
+import threading
+
 import pandas as pd
 import pytest
 
 import bo
 from bo import metrics
 from bo.known import read_csv, read_study
+from bo.trial_log import Log
 from surrogates.errors import UsageError
 
 SPACE = bo.Space(
@@ -105,6 +109,30 @@ def test_no_budget_counts_what_was_known_and_twice_is_once():
     assert len(study.trials) == 3 + 4
     study.run(lambda p: {"loss": p["x"]}, 6, callback=lambda _: None)
     assert len(study.trials) == 3 + 6
+
+
+def test_two_that_take_in_the_same_at_once_take_it_in_once(tmp_path, monkeypatch):
+    known = [({"x": x / 10}, {"loss": 0.1}) for x in range(10)]
+    store = tmp_path / "runs.db"
+    studies = [
+        bo.Study({"x": bo.real(0, 1)}, "minimize loss", name="s", store=store, method="sobol")
+        for _ in range(2)
+    ]
+    both = threading.Barrier(2)
+    insert = Log._insert
+
+    def late(self, connection, rows):
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both.wait(1.0)  # where each has looked before either wrote, they meet here
+        return insert(self, connection, rows)
+
+    monkeypatch.setattr(Log, "_insert", late)
+    threads = [threading.Thread(target=study.warm_start, args=(known,)) for study in studies]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(studies[0].trials) == 10
 
 
 def test_a_bad_row_takes_in_none():

@@ -1,5 +1,6 @@
 """Pools of candidates in all the forms that users have them in."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -56,6 +57,19 @@ def test_a_data_frame():
         {"solvent": "water", "count": 3},
         {"solvent": "ethanol", "count": 1},
     ]
+
+
+def test_a_data_frame_with_cells_that_are_empty():
+    parameters = {"a": bo.choice("u", "v"), "b": bo.real(0, 1, when={"a": "u"})}
+    told = pd.DataFrame({"a": ["u", "v"], "b": [0.5, float("nan")]})
+    assert bo.Space(parameters, candidates=told).candidates == [{"a": "u", "b": 0.5}, {"a": "v"}]
+
+
+def test_columns_may_be_arrays():
+    told = {"solvent": pd.Series(["water", "wine"]), "count": np.array([3, 1])}
+    parameters = {"solvent": bo.choice("water", "wine"), "count": bo.integer(1, 3)}
+    rows = [{"solvent": "water", "count": 3}, {"solvent": "wine", "count": 1}]
+    assert bo.Space(parameters, candidates=told).candidates == rows
 
 
 @pytest.mark.parametrize(

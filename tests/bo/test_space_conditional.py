@@ -204,3 +204,31 @@ def _asks(space: bo.Space, method: str, count: int, *, batch: int, seed: int = 1
 
 def test_infinite_spaces_say_so():
     assert bo.Space(TREE).size == math.inf
+
+
+@pytest.mark.parametrize("method", ["random", "sobol", "gp-map", "gp-trust-region", "cma"])
+@pytest.mark.parametrize(
+    ("names", "total"),
+    [("ab", 4), ("abc", 5), ("a", 2)],
+)
+def test_an_equality_may_solve_the_parent_of_a_conditional_parameter(method, names, total):
+    parameters = {"a": bo.integer(1, 4), "b": bo.integer(0, 3), "c": bo.integer(0, 3)}
+    parameters["z"] = bo.real(0, 1, when={"a": 1})
+    space = bo.Space(parameters, subject_to=[f"{' + '.join(names)} == {total}"])
+    study = bo.Study(space, method=method, seed=0)
+    for number in range(8):
+        (trial,) = study.ask()
+        point = trial.parameters
+        assert ("z" in point) == (point["a"] == 1)
+        assert sum(float(point[name]) for name in names) == total
+        study.tell(trial, float(number))
+
+
+def test_equalities_that_only_an_inactive_parameter_saves_are_refused():
+    parameters = {
+        "a": bo.integer(1, 6, log=True),
+        "b": bo.integer(1, 6),
+        "z": bo.integer(0, 3, when={"a": 1}),
+    }
+    with pytest.raises(UsageError, match="which none does"):
+        bo.Space(parameters, subject_to=["3*b + 3*z == 4", "0.5*b + 3*a == 5", "a + b + 2*z < 4"])

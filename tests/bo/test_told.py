@@ -4,7 +4,9 @@ import subprocess
 import sys
 from typing import Any, cast
 
+import numpy as np
 import pytest
+import torch
 
 import bo
 from surrogates.errors import UsageError
@@ -106,3 +108,22 @@ def test_an_outcome_of_any_size_leaves_a_model(method, recwarn):
     told = bo.minimize(lambda p: next(values), SPACE, budget=7, method=method, seed=0)
     assert told.best_value == -1e300
     assert not [each for each in recwarn if issubclass(each.category, RuntimeWarning)]
+
+
+@pytest.mark.parametrize("number", [np.int64(1), torch.tensor(1, dtype=torch.int64, device="cpu")])
+def test_a_trial_is_told_by_any_whole_number(number):
+    study = bo.Study({"x": bo.real(0, 1)}, method="sobol", seed=0)
+    study.ask(2)
+    assert study.tell(number, 0.5).number == 1
+    assert study.trials[1].state == "complete"
+
+
+@pytest.mark.parametrize("number", [1.0, "1", True, None])
+def test_what_is_no_trial_is_refused_and_tells_nothing(number):
+    study = bo.Study({"x": bo.real(0, 1)}, method="sobol", seed=0)
+    study.ask(2)
+    with pytest.raises(UsageError, match="expected a trial or its number"):
+        study.tell(number, 0.5)
+    with pytest.raises(UsageError, match="expected a trial or its number"):
+        study.fail(number)
+    assert [trial.state for trial in study.trials] == ["running", "running"]
