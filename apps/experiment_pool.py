@@ -6,6 +6,7 @@ died goes on in another, once; after that it counts as failed.
 
 import collections
 import contextlib
+import itertools
 import json
 import os
 import selectors
@@ -152,7 +153,9 @@ class Pool:
             if waiting and worker.job is None:
                 worker.give(waiting.popleft(), self.initial)
         while waiting and len(self.alive) < self.workers:
-            log = self.logs / f"worker-{len(self.alive)}.log"
+            held = {worker.log for worker in self.alive.values()}
+            logs = (self.logs / f"worker-{place}.log" for place in itertools.count())
+            log = next(log for log in logs if log not in held)
             worker = _Worker(self.store, log, self.threads)
             assert worker.process.stdout is not None
             key = worker.process.stdout.fileno()

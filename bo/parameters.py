@@ -139,10 +139,10 @@ class Parameter:
         if self.type in ("real", "integer"):
             if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
                 raise UsageError(f"parameter {name} expected a number, got {value!r}")
-            number = float(value)
+            number = _real(value)
             if not self.low <= number <= self.high:
                 raise UsageError(
-                    f"parameter {name} expected {self.low:g} to {self.high:g}, got {value!r}"
+                    f"parameter {name} expected {self.low:g} to {self.high:g}, got {value!r:.100}"
                 )
             if self.type == "real":
                 return number
@@ -284,12 +284,19 @@ def from_table(name: str, table: Any) -> Parameter:
         raise UsageError(
             f"parameter {name} expected a list of values, got {given['values']!r:.100}"
         )
+    if not isinstance(given.get("log", False), bool):
+        raise UsageError(
+            f"parameter {name} expected log = true or false, got {given['log']!r:.100}"
+        )
     try:
         if kind == "real":
             return real(**given, when=when)
         if kind == "integer":
             return integer(**given, when=when)
         if kind == "boolean":
+            if list(given.get("values", _TRUTHS)) not in (_TRUTHS, _TRUTHS[::-1]):
+                told = f'{given["values"]!r:.100}; for others type = "choice"'
+                raise UsageError(f"expected no values, since they are true and false, got {told}")
             return boolean(when=when)
         if kind == "fixed":
             return fixed(given["value"], when=when)
@@ -308,6 +315,7 @@ def from_table(name: str, table: Any) -> Parameter:
         raise UsageError(f"parameter {name}: {error}") from None
 
 
+_TRUTHS = [False, True]
 _FIELDS: dict[str, tuple[str, ...]] = {
     "real": ("low", "high", "log"),
     "integer": ("low", "high", "log"),
@@ -323,11 +331,19 @@ def _exp(numbers: Array) -> Array:
     return np.array([math.exp(number) for number in numbers.tolist()], dtype=np.float64)
 
 
+def _real(number: Any) -> float:
+    """As a float; infinite where it is too large for one."""
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf if number > 0 else -math.inf
+
+
 def _bounds(low: float, high: float, *, log: bool) -> tuple[float, float]:
     for bound in (low, high):
         number = isinstance(bound, (int, float, np.number)) and not isinstance(bound, bool)
-        if not number or not math.isfinite(bound):
-            raise UsageError(f"expected finite bounds, got low={low!r}, high={high!r}")
+        if not number or not math.isfinite(_real(bound)):
+            raise UsageError(f"expected finite bounds, got low={low!r:.100}, high={high!r:.100}")
     if not low < high:
         raise UsageError(
             f"expected low < high, got low={low!r}, high={high!r}; swap them or use fixed()"

@@ -127,3 +127,23 @@ def test_what_is_no_trial_is_refused_and_tells_nothing(number):
     with pytest.raises(UsageError, match="expected a trial or its number"):
         study.fail(number)
     assert [trial.state for trial in study.trials] == ["running", "running"]
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"type": "real", "low": 1, "high": 2, "log": "no"}, "log = true or false, got 'no'"),
+        ({"type": "boolean", "values": ["x", "y"]}, "expected no values"),
+        ({"type": "boolean", "values": 5}, "parameter a of type boolean"),
+        ({"type": "integer", "low": 0, "high": 10**400}, "expected finite bounds"),
+        ({"type": "real", "low": -(10**400), "high": 0}, "expected finite bounds"),
+    ],
+)
+def test_a_table_that_says_something_else(table, message):
+    with pytest.raises(UsageError, match=message):
+        bo.Space.from_dict({"a": table})
+
+
+def test_a_number_beyond_all_floats_is_outside():
+    with pytest.raises(UsageError, match="parameter a expected 0 to 3"):
+        bo.Space({"a": bo.integer(0, 3)}).check({"a": 10**400})
