@@ -3,8 +3,10 @@
     minimize loss
     minimize loss subject to latency <= 20
     minimize cost, maximize yield subject to purity >= 0.9 reference cost = 10, yield = 0
+    minimize `run time, s` subject to `peak memory` <= 3
 
-A study keeps this text. Outcome constraints are read by the parser of `bo/constraints.py`, never
+A name with spaces, commas or `=` stands in backticks; a backtick of its own is doubled there. A
+study keeps this text. Outcome constraints are read by the parser of `bo/constraints.py`, never
 run as code. Imports no torch: readers of the trial log use it too.
 """
 
@@ -12,6 +14,7 @@ import ast
 import dataclasses
 import functools
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -23,6 +26,18 @@ from surrogates.errors import UsageError
 
 _SUBJECT_TO = " subject to "
 _REFERENCE = " reference "
+_QUOTED = r"`(?:[^`]|``)+`"
+_SUBJECT_TO_AT = re.compile(r"\s+subject\s+to\s+")
+_REFERENCE_AT = re.compile(r"\s+reference\s+")
+# An outcome of the name `reference` never follows a number, a name or a bracket.
+_REFERENCE_AFTER = re.compile(r"(?<=[\w.)`])" + _REFERENCE_AT.pattern)
+_GOAL = re.compile(
+    rf"\s*(?P<direction>minimize|maximize)\s+(?P<name>{_QUOTED}|[^\s,]+)"
+    rf"(?:\s*(?P<more>,)|(?=\s*$|{_SUBJECT_TO_AT.pattern}|{_REFERENCE_AT.pattern}))"
+)
+_PAIR = re.compile(rf"\s*(?P<name>{_QUOTED}|[^\s,=]+)\s*=(?P<value>[^,]+)(?:,|$)")
+_PLAIN = re.compile(r"[^\s,`=]+")
+_BETWEEN_WORDS = re.compile(r"(?P<quoted>`[^`]*`)|(?:\s|#[^\n]*)+")
 _SIGNS: dict[type[ast.cmpop], str] = {ast.LtE: "<=", ast.Lt: "<", ast.GtE: ">=", ast.Gt: ">"}
 
 
@@ -43,19 +58,20 @@ class Goal:
         """Times an outcome, higher is better."""
         return 1 if self.direction == "maximize" else -1
 
+    def __post_init__(self) -> None:
+        if not self.name or self.direction not in ("minimize", "maximize"):
+            raise _no_goal(f"{self.direction} {self.name}")
+
     @staticmethod
     def parse(text: str) -> "Goal":
         """From "minimize loss" or "maximize accuracy". Raises `UsageError`."""
-        words = text.split()
-        if len(words) != 2 or words[0] not in ("minimize", "maximize"):
-            hint = ": with a z" if words and words[0] in ("minimise", "maximise") else ""
-            raise UsageError(
-                f'a goal expected "minimize NAME" or "maximize NAME"{hint}, got {text!r}'
-            )
-        return Goal(words[1], "maximize" if words[0] == "maximize" else "minimize")
+        match = _GOAL.fullmatch(text.strip())
+        if match is None or match["more"]:
+            raise _no_goal(text)
+        return _goal(match)
 
     def __str__(self) -> str:
-        return f"{self.direction} {self.name}"
+        return f"{self.direction} {_quoted(self.name)}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,12 +79,14 @@ class OutcomeConstraint:
     """A comparison of two expressions in outcomes, such as `latency <= 20`.
 
     Attributes:
-        text: as the user wrote it.
+        text: as the user wrote it, with one space where there were more, and no comment.
     """
 
     text: str
 
     def __post_init__(self) -> None:
+        tidy = _BETWEEN_WORDS.sub(lambda match: match["quoted"] or " ", self.text).strip()
+        object.__setattr__(self, "text", tidy)
         _ = self._parsed  # refuses a malformed text
 
     @property
@@ -146,6 +164,10 @@ class Goals:
             raise UsageError(f"expected goals of different names, at least one, got {names}")
         if self.reference is not None and len(self.goals) == 1:
             raise UsageError("a reference point expected several goals, got one; leave it out")
+        if self.reference is not None and (
+            len(self.reference) != len(names) or not all(map(math.isfinite, self.reference))
+        ):
+            raise _no_reference(names, self.reference)
 
     @staticmethod
     def of(
@@ -174,7 +196,7 @@ class Goals:
             else:
                 raise UsageError(f'a goal expected "minimize NAME", got {goals!r:.100}')
         texts = [subject_to] if isinstance(subject_to, str) else list(subject_to)
-        more = tuple(OutcomeConstraint(" ".join(str(text).split())) for text in texts)
+        more = tuple(OutcomeConstraint(str(text)) for text in texts)
         new = tuple(each for each in more if each not in made.constraints)
         made = dataclasses.replace(made, constraints=made.constraints + new)
         if reference is None:
@@ -184,21 +206,25 @@ class Goals:
     @staticmethod
     def parse(text: str) -> "Goals":
         """From the text that `str` gives. Raises `UsageError`."""
-        text = " ".join(text.split())
-        rest, _, reference = text.partition(_REFERENCE)
-        head, _, constraints = rest.partition(_SUBJECT_TO)
-        goals = tuple(Goal.parse(part) for part in head.split(","))
-        made = Goals(goals, tuple(OutcomeConstraint(part) for part in _split(constraints)))
-        if not reference:
+        text = text.strip()
+        goals: list[Goal] = []
+        at, more = 0, True
+        while more:
+            match = _GOAL.match(text, at)
+            if match is None:
+                raise _no_goal(text[at:])
+            goals.append(_goal(match))
+            at, more = match.end(), match["more"] is not None
+        constraints: list[str] = []
+        begin = _SUBJECT_TO_AT.match(text, at)
+        if begin:
+            constraints, at = _split(text, begin.end())
+        made = Goals(tuple(goals), tuple(map(OutcomeConstraint, constraints)))
+        begin = _REFERENCE_AT.match(text, at)
+        if begin is None:
             return made
-        pairs = [part.partition("=") for part in reference.split(",")]
-        try:
-            held = {name.strip(): float(value) for name, _, value in pairs}
-        except ValueError:
-            raise UsageError(
-                f'a reference point expected "NAME = number, ...", got {reference!r}'
-            ) from None
-        return dataclasses.replace(made, reference=_reference(goals, held))
+        given = _pairs(text[begin.end() :])
+        return dataclasses.replace(made, reference=_reference(made.goals, given))
 
     @property
     def several(self) -> bool:
@@ -235,27 +261,76 @@ class Goals:
             text += _SUBJECT_TO + ", ".join(map(str, self.constraints))
         if self.reference is not None:
             pairs = zip(self.goals, self.reference, strict=True)
-            text += _REFERENCE + ", ".join(f"{goal.name} = {value!r}" for goal, value in pairs)
+            told = (f"{_quoted(goal.name)} = {float(value)!r}" for goal, value in pairs)
+            text += _REFERENCE + ", ".join(told)
         return text
 
 
 def _reference(goals: Sequence[Goal], given: Mapping[str, float]) -> tuple[float, ...]:
     names = [goal.name for goal in goals]
     if sorted(given) != sorted(names) or not all(math.isfinite(v) for v in given.values()):
-        raise UsageError(
-            f"a reference point expected a finite value for each of {', '.join(names)}, got "
-            f"{dict(given)!r:.100}"
-        )
+        raise _no_reference(names, dict(given))
     return tuple(float(given[name]) for name in names)
 
 
-def _split(text: str) -> list[str]:
-    """At commas that no parentheses hold."""
-    parts, depth, start = [], 0, 0
-    for at, letter in enumerate(text):
-        depth += (letter == "(") - (letter == ")")
-        if letter == "," and depth == 0:
-            parts.append(text[start:at].strip())
-            start = at + 1
-    last = text[start:].strip()
-    return [*parts, last] if last or parts else []
+def _no_reference(names: Sequence[str], given: object) -> UsageError:
+    return UsageError(
+        f"a reference point expected a finite value for each of {', '.join(names)}, got "
+        f"{given!r:.100}"
+    )
+
+
+def _no_goal(text: str) -> UsageError:
+    words = text.split()
+    hint = ": with a z" if words and words[0] in ("minimise", "maximise") else ""
+    return UsageError(f'a goal expected "minimize NAME" or "maximize NAME"{hint}, got {text!r}')
+
+
+def _goal(match: re.Match[str]) -> Goal:
+    direction = "maximize" if match["direction"] == "maximize" else "minimize"
+    return Goal(_unquoted(match["name"]), direction)
+
+
+def _quoted(name: str) -> str:
+    """A name as it stands in the text of goals."""
+    return name if _PLAIN.fullmatch(name) else "`" + name.replace("`", "``") + "`"
+
+
+def _unquoted(text: str) -> str:
+    return text[1:-1].replace("``", "`") if re.fullmatch(_QUOTED, text) else text
+
+
+def _pairs(text: str) -> dict[str, float]:
+    """Numbers by name, of "NAME = number, ..."."""
+    held: dict[str, float] = {}
+    at = 0
+    while at < len(text):
+        match = _PAIR.match(text, at)
+        try:
+            if match is None:
+                raise ValueError
+            held[_unquoted(match["name"])] = float(match["value"])
+        except ValueError:
+            raise UsageError(
+                f'a reference point expected "NAME = number, ...", got {text!r}'
+            ) from None
+        at = match.end()
+    return held
+
+
+def _split(text: str, start: int) -> tuple[list[str], int]:
+    """At commas that neither parentheses nor backticks hold, up to a reference point; its place."""
+    parts: list[str] = []
+    depth, quoted, at = 0, False, start
+    while at < len(text):
+        letter = text[at]
+        quoted ^= letter == "`"
+        if not quoted:
+            depth += (letter == "(") - (letter == ")")
+            if depth == 0 and letter.isspace() and _REFERENCE_AFTER.match(text, at):
+                break
+            if depth == 0 and letter == ",":
+                parts.append(text[start:at])
+                start = at + 1
+        at += 1
+    return [*parts, text[start:at]], at

@@ -42,6 +42,73 @@ def test_the_text_of_goals_says_all(text):
     assert Goals.parse(str(Goals.parse(text))) == Goals.parse(text)
 
 
+NAMES = st.one_of(
+    st.sampled_from(
+        ["loss", "reference", "subject", "to", "minimize", "yield", "lambda", "a=b", "a`b", "`a`"]
+        + ["x, y", "a subject to b", "a reference b", " reference ", " ", ",", "#1", "b <= 3"]
+        + ["(", "a  b", "a\nb", "min", "and", "1st", "per cent %", "\u00e9t\u00e9", "seconds"]
+    ),
+    st.text(min_size=1, max_size=6),
+)
+
+
+@st.composite
+def any_goals(draw):
+    """Of names that the user may have taken from anywhere."""
+    names = draw(st.lists(NAMES, min_size=1, max_size=3, unique=True))
+    goals = tuple(Goal(n, draw(st.sampled_from(("minimize", "maximize")))) for n in names)
+    others = [n for n in draw(st.lists(NAMES, max_size=3)) if "`" not in n]
+    bare = {"loss", "reference", "subject", "to", "minimize", "yield", "seconds"}
+    texts = []
+    for other in others:
+        name = other if other in bare and draw(st.booleans()) else f"`{other}`"
+        shapes = ["{} <= 3", "3.>={}", "2*{} + reference < 1e3", "max({}, b)>= reference"]
+        texts.append(draw(st.sampled_from([*shapes, "(1 - {}) <= 3  # of b, reference 1"])))
+        texts[-1] = texts[-1].format(name)
+    numbers = st.floats(allow_nan=False, allow_infinity=False)
+    corner = tuple(draw(numbers) for _ in names) if len(names) > 1 and draw(st.booleans()) else None
+    return Goals(goals, tuple(map(OutcomeConstraint, texts)), corner)
+
+
+@settings(max_examples=400, deadline=None)
+@given(any_goals())
+def test_goals_of_any_names_come_back_from_their_text(goals):
+    assert Goals.parse(str(goals)) == goals
+    assert all(Goal.parse(str(goal)) == goal for goal in goals.goals)
+
+
+@pytest.mark.parametrize(
+    ("text", "outcomes"),
+    [
+        ("minimize seconds subject to reference <= 3", ("seconds", "reference")),
+        ("minimize a, maximize reference subject to b<=1", ("a", "reference", "b")),
+        ("minimize a subject to `x, y` <= 3, b <= `a subject to b`", None),
+        ("minimize `a reference b` subject to b + reference <= 3", None),
+        ("minimize reference, minimize b reference reference = 1, b = 2", ("reference", "b")),
+        ("minimize a, minimize b subject to 3 >= reference reference a=1,b=2", None),
+        ("minimize a,maximize b  subject to  c <= 1,\n d<2 reference  b = 1 , a=2", None),
+        ("minimize a`b subject to c <= 1", ("a`b", "c")),
+        ("minimize a\tsubject to `a  b` <= 1 # most, c > 1", ("a", "a  b", "c")),
+    ],
+)
+def test_names_with_words_of_the_text_are_names(text, outcomes):
+    goals = Goals.parse(text)
+    assert outcomes is None or goals.outcomes == outcomes
+    assert Goals.parse(str(goals)) == goals
+
+
+def test_a_study_of_any_names_is_resumed(tmp_path):
+    store = tmp_path / "s.db"
+    goal, limits = Goal("run time, s", "minimize"), ["reference <= 3", "`x, y` <= `a  b`"]
+    study = bo.Study(SQUARE, goal, subject_to=limits, name="s", store=store, method="sobol")
+    told = {"run time, s": 1.0, "reference": 2.0, "x, y": 0.0, "a  b": 1.0}
+    study.tell(study.ask()[0], told)
+    again = bo.Study.resume("s", store=store)
+    assert again.goals == study.goals
+    assert again.best is not None
+    assert again.best.values == told
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -55,6 +122,11 @@ def test_the_text_of_goals_says_all(text):
         (("minimize a", ["1 <= 2"]), "in it"),
         (("minimize a", (), {"a": 1.0}), "several goals"),
         (("minimize a, minimize b", (), {"a": 1.0}), "each of a, b"),
+        (("minimize a, minimize b reference a = 1, b",), "NAME = number"),
+        (("minimize a b",), "minimize NAME"),
+        (("minimize a,",), "minimize NAME"),
+        (("minimize",), "minimize NAME"),
+        (("minimize a subject to b <= 1,",), "a constraint expected a text"),
         (("minimize a, minimize b", (), {"a": 1.0, "b": math.nan}), "finite"),
         ((3,), "minimize NAME"),
     ],
