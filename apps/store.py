@@ -76,18 +76,22 @@ class Store(Runs, Events, Experiments, Supervision):
 
     # Studies, for runs and for those who ask and tell by hand
 
-    def studies(self) -> list[tuple[str, Goals, str, int, float]]:
-        """Name, goals, method, seed and time of creation of every study, newest first."""
+    def studies(self) -> list[tuple[str, str, str, int, float]]:
+        """Name, text of the goals, method, seed and time of every study, newest first."""
         table = database.studies.c
         with self._reading() as connection:
             statement = sa.select(
                 table.study, table.goal, table.method, table.seed, table.created
             ).order_by(sa.desc(table.created))
             found = connection.execute(statement).all()
-        return [(r.study, Goals.parse(r.goal), r.method, r.seed, r.created) for r in found]
+        return [(r.study, r.goal, r.method, r.seed, r.created) for r in found]
 
     def trials(self, study: str) -> tuple[Goals | None, list[Trial]]:
-        """Goals and trials of a study; None and none where it does not exist."""
+        """Goals and trials of a study; None and none where it does not exist.
+
+        Raises:
+            UsageError: its goals cannot be read.
+        """
         table = database.studies.c
         with self._reading() as connection:
             goals = connection.execute(

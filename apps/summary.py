@@ -30,22 +30,12 @@ def summarise_trials(
     points = [_point(trial) for trial in front]
     best = points if goals.several else (points[0] if points else None)
     value = metrics.best_value(trials, goals)
-    done = [trial for trial in trials if trial.done]
-    asks = [trial.ask_seconds for trial in done if trial.ask_seconds is not None]
+    asks = [t.ask_seconds for t in trials if t.done and t.ask_seconds is not None]
     states = [trial.method_state for trial in trials if trial.method_state]
-    return {
-        "steps": sum(trial.counted for trial in done),
+    return _counts(trials) | {
         "score": None if value is None else goals.measure.sign * value + 0.0,  # no -0
         "best": best,
         "regret": metrics.regret(front, optimum, goals),
-        "trials": {
-            "total": len(trials),
-            "complete": sum(t.state == "complete" for t in trials),
-            "failed": sum(t.state == "failed" for t in trials),
-            "pending": sum(not t.done for t in trials),
-        },
-        "failures": metrics.reasons(trials),
-        "digest": metrics.digest(trials),
         "metrics": {
             "goal": str(goals),
             "measure": str(goals.measure),
@@ -89,10 +79,15 @@ def summarise_record(
 
 
 def run_object(store: Store, row: RunRow) -> dict[str, Any]:
-    """The object of one run, as of now."""
+    """The object of one run, as of now; its `error` says it where its goals cannot be read."""
     summary: Mapping[str, Any] = row.summary
+    error = row.error
     if row.study is not None and row.state not in ENDED:  # the log is ahead of the last event
-        goals, trials = store.trials(row.study)
+        try:
+            goals, trials = store.trials(row.study)
+        except UsageError as unread:
+            goals, trials = None, []
+            error = error or _unread(unread)
         if goals is not None:
             fresh = summarise_trials(goals, trials, row.optimum)
             summary = fresh | {"diagnostics": fresh["diagnostics"] | _notes(row.summary)}
@@ -120,13 +115,28 @@ def run_object(store: Store, row: RunRow) -> dict[str, Any]:
         "created": row.created,
         "budget": row.spec.budget,
     }
-    return described | ({"error": row.error} if row.error else {})
+    return described | ({"error": error} if error else {})
 
 
 def study_object(store: Store, name: str) -> dict[str, Any]:
-    """The object of a study that somebody asks and tells by hand."""
-    goals, trials = store.trials(name)
-    assert goals is not None
+    """The object of a study that somebody asks and tells by hand.
+
+    Where its goals cannot be read, it has no score, and its `error` says so.
+    """
+    try:
+        goals, trials = store.trials(name)
+        assert goals is not None
+        summary = summarise_trials(goals, trials, None)
+    except UsageError as unread:
+        trials = store.trials_since(name, -1)
+        summary = _counts(trials) | {
+            "score": None,
+            "best": None,
+            "regret": None,
+            "metrics": {},
+            "diagnostics": {},
+            "error": _unread(unread),
+        }
     found = next(study for study in store.studies() if study[0] == name)
     finished = [t.finished for t in trials if t.finished is not None]
     pending = any(trial.state == "running" for trial in trials)
@@ -143,7 +153,7 @@ def study_object(store: Store, name: str) -> dict[str, Any]:
         "versions": {},
         "created": found[4],
         "budget": None,
-    } | summarise_trials(goals, trials, None)
+    } | summary
 
 
 def find_object(store: Store, name: str) -> dict[str, Any]:
@@ -221,6 +231,25 @@ def interval(values: Sequence[float]) -> float | None:
 
     factor = float(scipy.special.stdtrit(len(values) - 1, 0.975))
     return factor * statistics.stdev(values) / math.sqrt(len(values))
+
+
+def _counts(trials: Sequence[Trial]) -> dict[str, Any]:
+    """What trials say whatever the goals are."""
+    return {
+        "steps": sum(trial.counted for trial in trials if trial.done),
+        "trials": {
+            "total": len(trials),
+            "complete": sum(t.state == "complete" for t in trials),
+            "failed": sum(t.state == "failed" for t in trials),
+            "pending": sum(not t.done for t in trials),
+        },
+        "failures": metrics.reasons(trials),
+        "digest": metrics.digest(trials),
+    }
+
+
+def _unread(error: UsageError) -> str:
+    return f"the goals of its study cannot be read: {error}"
 
 
 def _point(trial: Trial) -> dict[str, Any]:
