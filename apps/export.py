@@ -14,6 +14,7 @@ from bo import metrics
 from surrogates.errors import UsageError
 from surrogates.options import unknown
 
+_NO_PARAMETERS = ("candidates", "constraints")  # of what SPACE.toml names
 FORMATS = ("csv", "json", "html")
 
 
@@ -30,16 +31,34 @@ def export(store: Store, name: str, format: str) -> str:
     ]
     if format == "json":
         return json.dumps({"run": run, "notes": notes, "rows": rows}, indent=1) + "\n"
-    return _page(run, rows, notes)
+    return _page(run, _drawn(store, run) if run["kind"] == "bo" else rows, notes)
 
 
 def steps(store: Store, run: Mapping[str, Any]) -> list[dict[str, Any]]:
     """One flat mapping per trial (bo) or recorded step (bandit, rl), in order."""
     if run["kind"] == "bo":
-        row = next((r for r in store.runs() if r.run_id == run["run_id"]), None)
-        _, trials = store.trials(run["name"] if row is None else row.study or run["name"])
-        return metrics.trial_rows(trials)
+        name = _study_of(store, run)
+        goals, trials = store.trials(name)
+        study = store.study(name)
+        if goals is None or study is None:
+            return []
+        parameters = [each for each in study["space"] if each not in _NO_PARAMETERS]
+        return metrics.trial_rows(trials, parameters, goals.outcomes)
     return [flat(event) for event in store.events(run["run_id"], kind="metric")]
+
+
+def _study_of(store: Store, run: Mapping[str, Any]) -> str:
+    row = next((r for r in store.runs() if r.run_id == run["run_id"]), None)
+    return run["name"] if row is None else row.study or run["name"]
+
+
+def _drawn(store: Store, run: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What the figure of a run is drawn from, whatever its parameters and outcomes are named."""
+    _, trials = store.trials(_study_of(store, run))
+    return [
+        {"number": t.number, "state": t.state} | {f"value.{n}": v for n, v in t.values.items()}
+        for t in trials
+    ]
 
 
 def flat(event: Event) -> dict[str, Any]:

@@ -2,11 +2,38 @@
 
 import csv
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from bo.parameters import Parameter, Value
 from surrogates.errors import UsageError
+
+OWN = ("number", "state", "reason", "attempt", "method", "ask_cpu_seconds", "seconds")
+"""The columns of a trial beside its parameters and outcomes."""
+_PREFIX = "trial."
+
+
+def free(name: str, taken: Iterable[str]) -> str:
+    """A column's name, with `trial.` before it where parameters or outcomes have taken it.
+
+    Once more than any of them has, so that `own` finds it among the columns of a file.
+    """
+    times = [each for each in (_times(name, column) for column in taken) if each is not None]
+    return _PREFIX * (max(times) + 1 if times else 0) + name
+
+
+def own(name: str, columns: Iterable[str], taken: Collection[str]) -> str | None:
+    """The column that `free` gave this name to, or None where there is none."""
+    times = [(_times(name, each), each) for each in columns if each not in taken]
+    found = [(count, column) for count, column in times if count is not None]
+    return max(found)[1] if found else None
+
+
+def _times(name: str, column: str) -> int | None:
+    """How often `trial.` stands before a name in that of a column; None where it is another."""
+    before = column.removesuffix(name)
+    count = len(before) // len(_PREFIX)
+    return count if column == _PREFIX * count + name else None
 
 
 def read_rows(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from bo import metrics
 from bo.contract import Trial
-from bo.csv_cells import named, number, read_cells, typed
+from bo.csv_cells import OWN, named, number, own, read_cells, typed
 from bo.goals import Goal, Goals
 from bo.space import Parameters, Space
 from surrogates.errors import UsageError
@@ -27,6 +27,7 @@ Found = dict[str, Any] | str | None
 Known = list[tuple[Parameters, Found]]
 _Item = TypeVar("_Item")
 _SHOWN = 5  # of what is invalid; the rest is counted
+_WRITTEN_OVER = ("reason", "attempt", "method", "ask_cpu_seconds", "seconds")
 _FAILED = ("", "nan", "na", "n/a", "null", "none", "failed")
 
 
@@ -42,7 +43,8 @@ def read_csv(
     A row in which one of these is empty is a failed evaluation. Fixed parameters need no column.
     A column `sem.NAME` has the standard errors of an outcome, `reason` says why a row failed: what
     `wald export --format csv` writes can be read; rows of trials that are not finished are left
-    out.
+    out. An outcome named as a parameter stands in `value.NAME`; a column of trials named as one of
+    them has `trial.` before it.
 
     Args:
         path: of the file.
@@ -54,12 +56,19 @@ def read_csv(
         Parameters and outcome of each row, and a line about what was left out, or None.
 
     Raises:
-        UsageError: no such file, a missing column, or rows that the space does not hold (the first
-            of them by their lines); with `skip_invalid` only where no row is left.
+        UsageError: no such file, a missing column, one that an older export wrote over, or rows
+            that the space does not hold (the first of them by their lines); with `skip_invalid`
+            only where no row is left.
     """
     path, goals = Path(path), Goals.of(goals)
     lines, columns = read_cells(path)
-    names = {n: f"value.{n}" if n in space.parameters else n for n in goals.outcomes}
+    taken = {*space.parameters, *goals.outcomes}
+
+    def ours(name: str) -> str | None:
+        return own(name, columns, taken)
+
+    names = {n: n for n in goals.outcomes}
+    names |= {n: ours(f"value.{n}") or f"value.{n}" for n in names if n in space.parameters}
     needed = [each for each, parameter in space.free.items() if not parameter.when]
     missing = [each for each in [*needed, *names.values()] if each not in columns]
     if missing:
@@ -70,13 +79,20 @@ def read_csv(
     for column in [*space.parameters, *names.values()]:
         if columns.count(column) > 1:
             raise UsageError(f"{path} expected one column {column}, got several; rename them")
+    for name in _WRITTEN_OVER if {*OWN} <= {*columns} else ():  # as in an export
+        if name in taken and ours(name) is None:
+            raise UsageError(
+                f"{path} expected your {name} in the column {name}, got that of the trials, which "
+                "older exports wrote over it; export the study again, or rename the column"
+            )
 
-    sems = {n: f"sem.{n}" for n in goals.outcomes if f"sem.{n}" in columns}
-    reasons = ["reason"] if "reason" in columns and "reason" not in space.parameters else []
+    sems = {n: column for n in goals.outcomes if (column := ours(f"sem.{n}"))}
+    reasons = [column for column in [ours("reason")] if column]
+    number_of, state = ours("number"), ours("state")
 
     def read(cells: list[str]) -> tuple[Parameters, Found] | None:
         row = named(columns, cells)
-        if row.get("state") in ("waiting", "running") and "number" in columns:
+        if number_of and state and row[state] in ("waiting", "running"):
             return None
         given = {n: row[n] for n in space.parameters if row.get(n, "") != ""}
         point = space.check({n: typed(space.parameters[n], text) for n, text in given.items()})

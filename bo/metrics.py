@@ -7,10 +7,11 @@ import dataclasses
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from bo.contract import Trial
+from bo.csv_cells import OWN, free
 from bo.goals import Goal, Goals
 
 
@@ -156,23 +157,47 @@ def told(trial: Trial) -> dict[str, Any]:
     }
 
 
-def trial_rows(trials: Sequence[Trial]) -> list[dict[str, Any]]:
-    """Number, state, parameters, values, then how it went. None for parameters not active."""
-    names = list(dict.fromkeys(name for trial in trials for name in trial.parameters))
-    return [
-        {"number": t.number, "state": t.state}
-        | {name: t.parameters.get(name) for name in names}
-        | {(f"value.{n}" if n in names else n): v for n, v in t.values.items()}
-        | {f"sem.{n}": v for n, v in t.sems.items()}
-        | {
-            "reason": t.reason,
-            "attempt": t.attempt,
-            "method": t.method,
-            "ask_cpu_seconds": t.ask_seconds,
-            "seconds": t.finished - t.started if t.finished and t.started else None,
+def trial_rows(
+    trials: Sequence[Trial], parameters: Iterable[str] = (), outcomes: Iterable[str] = ()
+) -> list[dict[str, Any]]:
+    """Number, state, parameters, values, then how it went. None for what a trial does not have.
+
+    Parameters and values have their own names, an outcome named as a parameter is `value.NAME`.
+    What is ours has `trial.` before it where one of them is named so (`bo/csv_cells.py`).
+
+    Args:
+        trials: one row each.
+        parameters: of the space, for those that no trial has.
+        outcomes: of the goals, for those that no trial has.
+    """
+    names = dict.fromkeys([*parameters, *(name for trial in trials for name in trial.parameters)])
+    told = dict.fromkeys([*outcomes, *(name for trial in trials for name in trial.values)])
+    taken = {*names, *told}
+    values = {name: free(f"value.{name}", taken) if name in names else name for name in told}
+    sems = {name: free(f"sem.{name}", taken) for name in told}
+    measured = {name for trial in trials for name in trial.sems}
+    sems = {n: c for n, c in sems.items() if n in measured or c != f"sem.{n}"}
+    ours = {name: free(name, taken) for name in OWN}
+
+    def row(trial: Trial) -> dict[str, Any]:
+        ended, began = trial.finished, trial.started
+        how = {
+            "reason": trial.reason,
+            "attempt": trial.attempt,
+            "method": trial.method,
+            "ask_cpu_seconds": trial.ask_seconds,
+            "seconds": ended - began if ended and began else None,
         }
-        for t in trials
-    ]
+        return {
+            ours["number"]: trial.number,
+            ours["state"]: trial.state,
+            **{name: trial.parameters.get(name) for name in names},
+            **{column: trial.values.get(name) for name, column in values.items()},
+            **{column: trial.sems.get(name) for name, column in sems.items()},
+            **{ours[name]: value for name, value in how.items()},
+        }
+
+    return [row(trial) for trial in trials]
 
 
 _Kept = list[tuple[Trial, tuple[float, ...]]]

@@ -1,6 +1,8 @@
 """`wald ask`, `tell`, `fail`: one log with Python and with runs, from many processes at once."""
 
+import csv
 import json
+import sqlite3
 import sys
 
 import pytest
@@ -67,6 +69,66 @@ def test_a_slip_is_mended_in_a_file_and_goes_on_under_another_name(here, tmp_pat
     assert [dict(t.parameters) for t in study.trials[:2]] == [r["parameters"] for r in rows[:2]]
     assert [dict(t.values) for t in study.trials[:2]] == [{"gain": 2.5}, {"gain": 0.7}]
     assert here("ask", "mended", "--from", "lab.csv")["rows"][0]["number"] == 3  # none twice
+
+
+DRIVEN = ("--problem", "branin", "--method", "sobol", "--budget", "2", "--name", "driven")
+NAMED_AS_OURS = """\
+state = { type = "choice", values = ["running", "asleep"] }
+attempt = { type = "integer", low = 1, high = 5 }
+"""
+
+
+def test_names_as_in_our_columns_come_back_from_an_export(here, wald, tmp_path):
+    (tmp_path / "ours.toml").write_text(NAMED_AS_OURS)
+    made = ["--space", "ours.toml", "--goal", "minimize seconds", "--method", "sobol"]
+    rows = here("ask", "lab", "-n", 5, *made)["rows"]
+    for number in range(4):
+        here("tell", "lab", number, f"seconds={10 - number}+-0.5")
+    here("export", "lab", "--format", "csv", "--out", "lab.csv")
+    lines = list(csv.DictReader((tmp_path / "lab.csv").read_text().splitlines()))
+    assert [line["trial.state"] for line in lines] == ["complete"] * 4 + ["running"]
+    assert [line["seconds"] for line in lines] == ["10.0", "9.0", "8.0", "7.0", ""]
+    assert {*lines[0]} >= {"number", "trial.attempt", "method", "trial.seconds", "reason"}
+    here("ask", "again", *made, "--from", "lab.csv")
+    study = bo.Study.resume("again", store="wald.db")
+    assert [dict(t.parameters) for t in study.trials[:4]] == [r["parameters"] for r in rows[:4]]
+    assert study.best is not None
+    assert study.best.values == {"seconds": 7.0}
+    assert study.trials[3].sems == {"seconds": 0.5}
+    whole = json.loads(wald("export", "lab", "--format", "json").stdout)["rows"]
+    assert whole[0]["attempt"] == rows[0]["parameters"]["attempt"]
+    assert wald("export", "lab", "--format", "html", "--out", "lab.html").returncode == 0
+    assert "<svg" in (tmp_path / "lab.html").read_text()
+
+
+def test_an_outcome_may_be_called_reference(here):
+    made = ["--space", "space.toml", "--goal", "minimize seconds", "--method", "sobol"]
+    here("ask", "lab", *made, "--subject-to", "reference <= 3", "--subject-to", "`x, y` >= 0")
+    here("tell", "lab", 0, "seconds=1", "reference=2", "x, y=1")
+    (row,) = here("list")["rows"]
+    assert row["best"]["values"] == {"seconds": 1.0, "reference": 2.0, "x, y": 1.0}
+
+
+def test_a_study_whose_goal_cannot_be_read_is_listed_beside_the_others(here, wald, tmp_path):
+    for name in ("lab", "damaged"):
+        here("ask", name, *MADE)
+        here("tell", name, 0, "gain=1.5")
+    run = here("run", "bo", *DRIVEN)
+    with sqlite3.connect(tmp_path / "wald.db") as connection:
+        connection.execute("UPDATE studies SET goal = 'gain, as it was' WHERE study != 'lab'")
+        connection.execute("UPDATE runs SET state = 'queued'")
+    rows = {row["name"]: row for row in here("list")["rows"]}
+    assert rows["lab"]["best"]["values"] == {"gain": 1.5}
+    assert "error" not in rows["lab"]
+    assert rows["damaged"]["trials"]["complete"] == 1
+    assert rows["damaged"]["score"] is None
+    for name in ("damaged", "driven"):
+        assert "goals of its study cannot be read: a goal expected" in rows[name]["error"]
+    assert rows["driven"]["run_id"] == run["run_id"]
+    assert {*rows["damaged"]} == {*rows["lab"], "error"}
+    assert wald("list").returncode == 0
+    assert "cannot be read" in wald("show", "damaged").stdout
+    assert here("ask", "lab")["rows"][0]["number"] == 1
 
 
 def test_known_results_that_do_not_fit_make_no_study(refused, tmp_path):

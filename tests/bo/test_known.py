@@ -220,6 +220,102 @@ def test_an_export_comes_back_whole(tmp_path):
     assert other.trials[2].reason == "flask broke: at 80 C"
 
 
+OURS = ("number", "state", "reason", "attempt", "method", "ask_cpu_seconds", "seconds")
+LEVELS = bo.choice("running", "waiting", "complete", "failed")
+
+
+def exported(study, folder):
+    """The CSV file that `Result.trials` or `wald export` makes of a study."""
+    rows = metrics.trial_rows(study.trials, study.space.parameters, study.goals.outcomes)
+    file = folder / "all.csv"
+    pd.DataFrame(rows).to_csv(file, index=False)
+    return file
+
+
+def same_again(study, folder):
+    """A study of the same space and goals that took in the export of this one."""
+    known, _ = read_csv(exported(study, folder), study.space, study.goals)
+    again = bo.Study(study.space, study.goals, method="sobol", seed=0)
+    again.warm_start(known)
+    finished = [trial for trial in study.trials if trial.done]
+    for old, new in zip(finished, again.trials, strict=True):
+        assert (new.state, new.parameters, new.sems) == (old.state, old.parameters, old.sems)
+        assert new.reason == old.reason
+        held = {name: old.values[name] for name in study.goals.outcomes if name in old.values}
+        assert new.values == held
+    assert metrics.best_so_far(again.trials, again.goals) == metrics.best_so_far(
+        finished, study.goals
+    )
+    return again
+
+
+@pytest.mark.parametrize(
+    ("parameters", "goals", "more"),
+    [
+        *[({name: bo.integer(1, 5), "x": bo.real(0, 1)}, "minimize loss", ()) for name in OURS],
+        *[({"x": bo.real(0, 1)}, f"minimize {name}", ()) for name in OURS],
+        *[({name: bo.integer(1, 5)}, f"maximize {name}", ()) for name in OURS],
+        ({"state": LEVELS, "number": bo.integer(1, 9)}, "minimize loss", ()),
+        ({"method": LEVELS, "reason": LEVELS}, "minimize loss subject to seconds <= 3", ()),
+        ({name: bo.integer(1, 5) for name in OURS}, "minimize value, minimize values", ()),
+        ({"value": bo.real(0, 1)}, "minimize value", ()),
+        ({"x": bo.real(0, 1), "value.x": bo.real(0, 1)}, "minimize x, maximize `value.x`", ()),
+        ({"x": bo.real(0, 1)}, "minimize x, maximize value.x", ()),
+        ({"sem": bo.real(0, 1), "sem.loss": bo.real(0, 1)}, "minimize loss", ()),
+        ({"x": bo.real(0, 1)}, "minimize x, minimize sem.x", ()),
+        ({"x": bo.real(0, 1)}, "minimize sem.loss subject to loss <= 3", ("trial.sem.loss",)),
+        ({"trial.state": LEVELS, "state": LEVELS}, "minimize trial.seconds", ()),
+        ({"trial.number": bo.real(0, 1)}, "minimize loss", ()),
+        ({"x": bo.real(0, 1)}, "minimize loss", (*OURS, "value.loss", "sem.loss")),
+        ({"x": bo.real(0, 1)}, "minimize x", ("value.x", "trial.state", "trial.value.x")),
+    ],
+)
+def test_parameters_and_outcomes_of_any_name_come_back_from_an_export(
+    tmp_path, parameters, goals, more
+):
+    """`more`: outcomes that no goal names."""
+    study = bo.Study(parameters, goals, method="random", seed=1)
+    for i, trial in enumerate(study.ask(7)):
+        told = {name: (1.0 + i + j, 0.25) for j, name in enumerate(study.goals.outcomes)}
+        told |= {name: 70.0 + j for j, name in enumerate(more)}
+        if i in (1, 4):
+            told = dict.fromkeys(study.goals.outcomes, 9.0 - i)
+        if i in (2, 3):
+            study.fail(trial, "flask: broke")
+        elif i < 6:
+            study.tell(trial, told)
+    rows = metrics.trial_rows(study.trials, study.space.parameters, study.goals.outcomes)
+    users = {*parameters, *(n for n in [*study.goals.outcomes, *more] if n not in parameters)}
+    for trial, row in zip(study.trials, rows, strict=True):
+        assert len(row) == len(rows[0])
+        for name in users:
+            held = trial.parameters if name in parameters else trial.values
+            assert row[name] == held.get(name)
+    clean = not any(name.rpartition("trial.")[2] in OURS for name in users)
+    assert clean == ({*OURS} <= {*rows[0]} - users)  # as they were where none clashes
+    same_again(study, tmp_path)
+
+
+def test_only_failures_and_a_parameter_never_active_come_back_from_an_export(tmp_path):
+    space = {"on": bo.boolean(), "state": bo.integer(1, 5, when={"on": True})}
+    study = bo.Study(space, "minimize seconds", method="sobol", seed=0)
+    study.warm_start([({"on": False}, "flask broke")])
+    assert same_again(study, tmp_path).trials[0].parameters == {"on": False}
+
+
+@pytest.mark.parametrize("name", ["reason", "attempt", "method", "ask_cpu_seconds", "seconds"])
+def test_an_export_that_wrote_over_a_column_is_refused(tmp_path, name):
+    head = "number,state,x,loss,reason,attempt,method,ask_cpu_seconds,seconds\n"
+    path = written(tmp_path, f"{head}0,complete,0.5,1,,1,sobol,0.1,2\n1,running,0.2,,,1,sobol,0,\n")
+    space = bo.Space({"x": bo.real(0, 1)})
+    known, _ = read_csv(path, space, GOAL)
+    assert known == [({"x": 0.5}, {"loss": 1.0})]
+    with pytest.raises(UsageError, match=f"your {name} in the column {name}"):
+        read_csv(path, space, bo.Goal(name, "minimize"))
+    with pytest.raises(UsageError, match=f"your {name} in the column {name}"):
+        read_csv(path, bo.Space({"x": bo.real(0, 1), name: bo.real(0, 9)}), GOAL)
+
+
 def test_a_bad_standard_error_is_refused(tmp_path):
     path = written(tmp_path, "x,loss,sem.loss\n0.5,1.0,-2\n")
     study = bo.Study({"x": bo.real(0, 1)}, "minimize loss", method="sobol", seed=0)
