@@ -536,7 +536,8 @@ class Result:
         """One row per trial: number, state, parameters, values, reason, seconds."""
         import pandas as pd
 
-        return pd.DataFrame(metrics.trial_rows(self.study.trials))
+        names = self.study.space.parameters, self.study.goals.outcomes
+        return pd.DataFrame(metrics.trial_rows(self.study.trials, *names))
 
     def __repr__(self) -> str:
         if self.study.goals.several:

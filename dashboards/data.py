@@ -263,12 +263,13 @@ def _by_hand(url: str, identity: tuple[int, int], name: str, revision: int) -> d
     del url, identity, revision
     store = open_store()
     item = study_object(store, name)
-    _, trials = store.trials(name)
+    trials = store.trials_since(name, -1)
     told = [
         {"number": t.number, "state": t.state} | {f"value.{n}": v for n, v in t.values.items()}
         for t in trials
     ]
-    _, curve = run_curve(item, told)
+    readable = "goal" in item["metrics"]  # the overview goes on with the others
+    curve = run_curve(item, told)[1] if readable else []
     moments = [m for t in trials for m in (t.started, t.finished) if m is not None]
     return {
         **{key: item[key] for key in ("run_id", "name", "kind", "problem", "method", "seed")},

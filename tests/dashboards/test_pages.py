@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import bo
 from apps.events import Event
 from apps.export import export
 from apps.store import Store
@@ -538,3 +539,20 @@ def test_links_read_what_is_sensible():
     assert [links.last(text) for text in ("all", None, "last x", "last -1", "last 0")] == [None] * 5
     assert links.group("bo p q", {("bo", "p q")}) == ("bo", "p q")
     assert links.group("bo", {("bo", "p")}) is None
+
+
+def test_a_study_whose_goal_cannot_be_read_leaves_the_others(tmp_path, monkeypatch):
+    file = tmp_path / "wald.db"
+    for name in ("lab", "damaged"):
+        study = bo.Study({"x": bo.real(0, 1)}, name=name, store=file, method="sobol", seed=0)
+        study.tell(study.ask()[0], 0.5)
+    with sqlite3.connect(file) as connection:
+        connection.execute("UPDATE studies SET goal = 'as it was' WHERE study = 'damaged'")
+    open_view = opener(f"sqlite:///{file}", monkeypatch)
+    at = open_view("overview")
+    assert not at.exception
+    assert set(at.dataframe[0].value["name"]) == {"lab", "damaged"}
+    for name in ("lab", "damaged"):
+        at = open_view("run", run=name)
+        assert not at.exception
+        assert ("cannot be read" in words(at)) == (name == "damaged")
