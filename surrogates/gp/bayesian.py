@@ -114,15 +114,22 @@ class Problem:
         return torch.cat([mode, first])
 
     def carried(self, warm_start: State | None) -> State:
-        """What an earlier fit left, if that had the same kernel."""
+        """What an earlier fit left, if that had the same kernel, prior and groups of columns."""
         told = warm_start or {}
-        return told if told.get("kernel") == self._named else {}
+        return told if all(told.get(key) == value for key, value in self._named.items()) else {}
 
     @property
-    def _named(self) -> str | None:
-        """The kernel, to compare; None of those that a state does not name."""
-        kernel = self.exact.kernel
-        return None if kernel is None else kernel.text + " warped" * bool(self.exact.warped)
+    def _named(self) -> dict[str, Any]:
+        """What the density depends on beside the data, as a state names it."""
+        data = self.exact
+        plain = "matern52" if data.matern else "rbf"
+        text = plain if data.kernel is None else data.kernel.text
+        return {
+            "kernel": text + " warped" * bool(data.warped),
+            "prior": self.options.prior,
+            "groups": list(data.groups),
+            "least_noise_var": data.least_noise_var,
+        }
 
     def _common(self, kernel: kernels.Kernel) -> Tensor:
         """(n, dim) length-scales of 1/2, equal variances, a noise of 1/100, no warp; periods."""
@@ -192,7 +199,7 @@ class Problem:
             log_weights=log_weights,
         )
         model.eval()
-        model.state = state if self._named is None else {**state, "kernel": self._named}
+        model.state = {**state, **self._named}
         model.sampled = Sampled(draws, self.prior)
         model.diagnostics = {
             **draws.diagnostics,

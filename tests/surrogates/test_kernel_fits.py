@@ -82,11 +82,41 @@ def test_a_state_of_another_kernel_is_no_start() -> None:
 
     state = fitted("matern12").state
     assert state["kernel"] == "matern12"
-    assert "kernel" not in fitted("matern52").state
+    assert fitted("matern52").state["kernel"] == "matern52"
     assert fitted("matern12", warp=True).state["kernel"] == "matern12 warped"
     plain = fitted("matern52")
     assert torch.equal(fitted("matern52", told=state).draws, plain.draws)
     assert torch.equal(fitted("matern32", told=state).draws, fitted("matern32").draws)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [{"prior": "saas"}, {"prior": "vague"}, {"kernel": "rbf"}],
+    ids=["saas", "vague", "rbf"],
+)
+@pytest.mark.parametrize(
+    ("module", "few"),
+    [(smc, {"particles": 32}), (hmc, {"draws": 8, "most_draws": 8, "chains": 4})],
+    ids=["smc", "hmc"],
+)
+def test_draws_under_another_prior_or_plain_kernel_are_no_start(
+    module: Any, few: dict[str, int], asked: dict[str, str]
+) -> None:
+    X = torch.rand((20, 2), generator=seeded(0), **F64)
+    Y = torch.sin(5.0 * X[:, :1]) + X[:, 1:]
+
+    def fitted(told: Any = None, **more: Any) -> MixtureGP:
+        return module.fit(
+            X,
+            Y,
+            inputs=Inputs.reals(2),
+            options=module.Options(**few, **more),
+            generator=seeded(1),
+            warm_start=told,
+        )
+
+    state = json.loads(json.dumps(fitted().state))
+    assert torch.equal(fitted(state, **asked).draws, fitted(**asked).draws)
 
 
 def test_the_period_of_a_known_kernel_is_found_again() -> None:
