@@ -5,6 +5,8 @@ from torch import Generator, Tensor
 
 from surrogates.inference.contract import uniforms
 
+_LITTLE = 1e-3  # of all weight
+
 
 def systematic(share: Tensor, n: int, generator: Generator) -> Tensor:
     """Places (n,) of draws by their shares, spread as evenly as can be (Kitagawa 1996)."""
@@ -27,8 +29,10 @@ def lightened(share: Tensor, n: int, generator: Generator) -> tuple[Tensor, Tens
         return heavy, share[heavy].log()
     ranked = share[heavy]
     left = 1.0 - ranked.cumsum(0) + ranked  # from a draw on
+    behind = ranked.flip(0).cumsum(0).flip(0)
+    left = torch.where(behind < _LITTLE, behind, left)  # that difference would be rounding
     each = left[:n] / torch.arange(n, 0, -1, dtype=share.dtype, device=share.device)
-    whole = int((ranked[:n] > each).to(dtype=torch.int64).cumprod(0).sum())
+    whole = min(int((ranked[:n] > each).to(dtype=torch.int64).cumprod(0).sum()), n - 1)
     rest = heavy[whole:]
     picked = rest[systematic(share[rest], n - whole, generator)]
     weight = each[whole].log().expand(n - whole)
