@@ -31,12 +31,15 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from botorch.acquisition.objective import PosteriorTransform
 from botorch.exceptions import OptimizationWarning
 from botorch.models import SingleTaskGP
 from botorch.models.transforms import Standardize
 from botorch.models.transforms.input import Warp
 from botorch.optim.fit import fit_gpytorch_mll_scipy
+from botorch.posteriors import GPyTorchPosterior
 from gpytorch.constraints import GreaterThan
+from gpytorch.distributions import MultivariateNormal
 from gpytorch.kernels import Kernel, ScaleKernel
 from gpytorch.likelihoods import GaussianLikelihood
 from gpytorch.mlls import ExactMarginalLogLikelihood
@@ -47,6 +50,7 @@ from torch import Generator, Tensor
 
 from surrogates.contract import State, check_data, least_spread
 from surrogates.gp import exact, warp
+from surrogates.gp.scaled import ScaledNormal, in_unit_of
 from surrogates.inputs import Inputs
 from surrogates.options import option, options
 from surrogates.paths import GPPath
@@ -87,6 +91,25 @@ class MapGP(SingleTaskGP):
         module = self._modules.get("input_transform")
         return module if isinstance(module, Warp) else None
 
+    def posterior(
+        self,
+        X: Tensor,
+        output_indices: list[int] | None = None,
+        observation_noise: bool | Tensor = False,
+        posterior_transform: PosteriorTransform | None = None,
+    ) -> Any:
+        """BoTorch's, with a least variance that goes with the unit of the outcomes."""
+        told = cast(Any, super().posterior(X, output_indices, observation_noise)).distribution
+        unit = cast(Standardize, self.outcome_transform).stdvs.flatten()
+        own = ScaledNormal(told.mean, told.lazy_covariance_matrix, unit)
+        if posterior_transform is None:
+            return GPyTorchPosterior(own)
+        made = posterior_transform(GPyTorchPosterior(own), X=self.transform_inputs(X))
+        after = getattr(made, "distribution", None)
+        if type(made) is not GPyTorchPosterior or type(after) is not MultivariateNormal:
+            return made
+        return GPyTorchPosterior(in_unit_of(after, own))
+
     def draw_path(self, generator: Generator) -> Callable[[Tensor], Tensor]:
         """A function drawn from the posterior of f (see `surrogates.contract`, `paths`)."""
         scaled = cast(ScaleKernel, self.covar_module)
@@ -116,7 +139,7 @@ class MapGP(SingleTaskGP):
         if self.predictor is None:
             X = torch.as_tensor(x).to(self.train_targets).unsqueeze(1)
             with torch.no_grad():
-                told = cast(Any, self.posterior(X, observation_noise=noise))
+                told = self.posterior(X, observation_noise=noise)
             return told.mean.flatten().cpu().numpy(), told.variance.flatten().cpu().numpy()
         mean, var = self.predictor.moments(x)
         if noise:

@@ -32,6 +32,7 @@ from surrogates.errors import CapabilityError, DataError
 from surrogates.gp import mixture_paths, one_process
 from surrogates.gp.mixture_draws import MixtureDraws
 from surrogates.gp.mixture_posterior import MixturePosterior, TransformedMixture, places_by_weight
+from surrogates.gp.scaled import ScaledNormal, in_unit_of
 
 _MOST_JOINT = 500_000_000
 """Of the covariances of one joint posterior: S q^2."""
@@ -165,8 +166,10 @@ class MixtureGP(MixtureDraws):
             eye = torch.eye(X.shape[-2], dtype=X.dtype, device=X.device)
             covariance = covariance + self.noise_var[:, None, None] * eye
         told = MixturePosterior(
-            MultivariateNormal(
-                self.centre + self.unit * mean, to_linear_operator(self.unit**2 * covariance)
+            ScaledNormal(
+                self.centre + self.unit * mean,
+                to_linear_operator(self.unit**2 * covariance),
+                self.unit,
             ),  # whose root takes jitter where points are equal
             self.log_weights,
         )
@@ -284,7 +287,7 @@ class MixtureGP(MixtureDraws):
             made.distribution, MultivariateNormal
         ):
             return transform(told)
-        return MixturePosterior(made.distribution, self.log_weights)
+        return MixturePosterior(in_unit_of(made.distribution, told.every), self.log_weights)
 
 
 DrawMatheronPaths.register(MixtureGP)(mixture_paths.of_mixture)

@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from botorch.posteriors.fully_bayesian import MCMC_DIM, GaussianMixturePosterior
 from botorch.posteriors.transformed import TransformedPosterior
-from gpytorch.distributions import MultivariateNormal
 from jaxtyping import Float
 from linear_operator import to_dense, to_linear_operator
 from torch import Generator, Tensor
 
 from surrogates.errors import UsageError
+from surrogates.gp.scaled import ScaledNormal
 from surrogates.inference.contract import normals, uniforms
 
 _STEPS = 200
@@ -40,15 +40,17 @@ class MixturePosterior(GaussianMixturePosterior):
 
     def __init__(
         self,
-        distribution: MultivariateNormal,
+        distribution: ScaledNormal,
         log_weights: Float[Tensor, " S"] | None = None,
     ) -> None:
         shown = distribution
         if log_weights is not None:
             places = places_by_weight(log_weights, len(log_weights))
             covariance = to_dense(distribution.lazy_covariance_matrix)[..., places, :, :]
-            shown = MultivariateNormal(
-                distribution.mean[..., places, :], to_linear_operator(covariance)
+            shown = ScaledNormal(
+                distribution.mean[..., places, :],
+                to_linear_operator(covariance),
+                distribution.unit,
             )
         super().__init__(shown)
         self.every, self.log_weights = distribution, log_weights
