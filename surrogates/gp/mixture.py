@@ -134,8 +134,9 @@ class MixtureGP(MixtureDraws):
         Args:
             X: columns in the unit cube.
             output_indices: not read; there is one outcome.
-            observation_noise: whether to add the noise; a tensor holds its variances, in the user's
-                units (those of transformed outcomes, where outcomes are transformed).
+            observation_noise: whether to add the noise; a tensor holds its variances, (..., q, 1)
+                or, of each draw, (..., S, q, 1), in the user's units (those of transformed
+                outcomes, where outcomes are transformed).
             posterior_transform: applied to the result.
             **kwargs: not read.
 
@@ -160,7 +161,7 @@ class MixtureGP(MixtureDraws):
             )
         mean, covariance = self._joint(X)
         if isinstance(observation_noise, Tensor):
-            more = observation_noise.mean(dim=-1) / self.unit**2
+            more = self._of_each(observation_noise, X) / self.unit**2
             covariance = covariance + torch.diag_embed(more)
         elif observation_noise:
             eye = torch.eye(X.shape[-2], dtype=X.dtype, device=X.device)
@@ -196,7 +197,9 @@ class MixtureGP(MixtureDraws):
             X, observation_noise=True if observation_noise is None else observation_noise
         )
         outcomes = self._transformed(sampler(told))  # (fantasies, ..., S, q, 1)
-        noise = None if observation_noise is None else observation_noise.mean(dim=-1).unsqueeze(-2)
+        noise = None
+        if observation_noise is not None:
+            noise = self._of_each(observation_noise, X)
         made = self._given(X.unsqueeze(-3), outcomes.squeeze(-1), noise)
         made._is_ensemble = False
         return made
@@ -279,6 +282,12 @@ class MixtureGP(MixtureDraws):
     def subset_output(self, idcs: list[int]) -> "MixtureGP":
         """Itself: there is one outcome."""
         return self
+
+    def _of_each(self, noise: Tensor, X: Tensor) -> Tensor:
+        """Variances (..., S or 1, q), of (..., q, 1) or (..., S, q, 1) at X."""
+        more = noise.mean(dim=-1)
+        own = more.ndim >= X.ndim and more.shape[-2] in (1, len(self.draws))
+        return more if own else more.unsqueeze(-2)
 
     def _of(self, transform: PosteriorTransform, told: MixturePosterior) -> Any:
         """The transform of a mixture, a mixture again where BoTorch makes it one distribution."""

@@ -98,8 +98,9 @@ class MixtureDraws(Model):
 
     def get_extra_state(self) -> dict[str, Any]:
         """What the draws explain, for `state_dict`."""
+        fields = dataclasses.fields(self.data)
         return {
-            "data": dataclasses.asdict(self.data),
+            "data": {each.name: getattr(self.data, each.name) for each in fields},
             "centre": self.centre,
             "unit": self.unit,
         }

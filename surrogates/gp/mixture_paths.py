@@ -126,7 +126,7 @@ def of_one_draw(model: MixtureDraws, generator: Generator) -> Callable[[Tensor],
             return own.between(draw, a, b)[0]
         return signal_var * correlation(a / lengthscale, b / lengthscale, data.matern)
 
-    X = bent(model.inputs[0])
+    X = bent(model.inputs[min(at, len(model.inputs) - 1)])
     factor = factor_of(kernel(X, X) + torch.diag(noise))
     ones = torch.ones_like(y)
     solved = torch.cholesky_solve(torch.stack([y, ones], dim=1), factor)

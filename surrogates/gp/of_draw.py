@@ -73,7 +73,7 @@ def of_draw(model: MixtureGP, place: int) -> SingleTaskGP:
     mean.constant = model.centre
     y = model.y[min(place, len(model.y) - 1)]
     made = SingleTaskGP(
-        model.inputs[0],
+        model.inputs[min(place, len(model.inputs) - 1)],
         model.centre + model.unit * y.unsqueeze(-1),
         likelihood=likelihood.to(y),
         covar_module=_Covariance(model, place),

@@ -21,6 +21,7 @@ from surrogates.gp import (
     hmc,
     kernels,
     laplace,
+    mode,
     nuts,
     smc,
     vi_bures,
@@ -117,6 +118,21 @@ def test_draws_under_another_prior_or_plain_kernel_are_no_start(
 
     state = json.loads(json.dumps(fitted().state))
     assert torch.equal(fitted(state, **asked).draws, fitted(**asked).draws)
+
+
+@pytest.mark.parametrize(("kernel", "warp"), [("rbf + linear", False), ("matern52", True)])
+def test_a_state_dict_makes_another_model_the_same(kernel: str, warp: bool) -> None:
+    X = torch.rand((8, 2), generator=seeded(0), **F64)
+    one, other = (
+        mode.fit(X, y, inputs=Inputs.reals(2), options=mode.Options(kernel=kernel, warp=warp))
+        for y in (X[:, :1].sin(), X[:, 1:].exp())
+    )
+    other.load_state_dict(one.state_dict())
+    told, expected = (model.posterior(X.flip(1)) for model in (other, one))
+    assert torch.equal(told.mean, expected.mean)
+    assert torch.equal(told.variance, expected.variance)
+    fewer = other.with_draws([0]).posterior(X.flip(1))
+    assert torch.allclose(fewer.mean, expected.mean)
 
 
 def test_the_period_of_a_known_kernel_is_found_again() -> None:

@@ -22,6 +22,7 @@ from surrogates.errors import CapabilityError, DataError
 from surrogates.gp import hyperpriors
 from surrogates.gp.hyperposterior import MEAN_VAR, Data
 from surrogates.gp.mixture import MixtureGP
+from surrogates.gp.of_draw import of_draw
 
 F64: dict[str, Any] = {"dtype": torch.float64, "device": "cpu"}
 DRAWS = 5
@@ -157,6 +158,46 @@ ACQUISITIONS = {
     ),
     "qKG": lambda model: qKnowledgeGradient(model, num_fantasies=4, sampler=sampler(4)),
 }
+
+
+@pytest.mark.parametrize("batch", [3, DRAWS])
+def test_noise_that_is_told_is_that_of_each_row(batch: int) -> None:
+    model = made()
+    X = torch.rand((batch, 2, 2), generator=seeded(1), **F64)
+    noise = torch.rand((batch, 2, 1), generator=seeded(2), **F64)
+    own = torch.rand((batch, DRAWS, 2, 1), generator=seeded(3), **F64)
+    plain = model.posterior(X).variance
+    for told, more in ((noise, noise.unsqueeze(1)), (own, own), (noise[0], noise[0])):
+        added = model.posterior(X, observation_noise=told).variance - plain
+        assert torch.allclose(added, more.expand_as(plain), atol=1e-9)
+    drawn = SobolQMCNormalSampler(torch.Size([2]), seed=0)
+    fantasies = model.fantasize(X, drawn, observation_noise=noise)
+    at = torch.rand((1, 2), generator=seeded(4), **F64)
+    for row in range(batch):
+        alone = model.condition_on_observations(
+            X[row],
+            model.centre + model.unit * fantasies.y[0, row, :, -2:].unsqueeze(-1),
+            noise=noise[row].expand(DRAWS, 2, 1),
+        )
+        expected = alone.posterior(at)
+        told = fantasies.posterior(at.expand(batch, 1, 2))
+        assert torch.allclose(told.mean[0, row], expected.mean, atol=1e-8)
+        assert torch.allclose(told.variance.expand_as(told.mean)[0, row], expected.variance)
+
+
+def test_after_points_of_each_draws_own_one_draw_has_its_own() -> None:
+    model = made()
+    X = torch.rand((DRAWS, 1, 2), generator=seeded(1), **F64)
+    Y = torch.arange(10.0, 10.0 + DRAWS, **F64).reshape(-1, 1, 1)
+    told = model.condition_on_observations(X, Y, noise=torch.full_like(Y, 1e-5))
+    for place in range(DRAWS):
+        one, every = of_draw(told, place).posterior(X[place]), told.posterior(X[place])
+        assert torch.allclose(one.mean, every.mean[place], atol=1e-5)
+        assert abs(float(one.mean - Y[place])) < 0.1
+    for seed in range(4):
+        path = told.draw_path(seeded(seed))
+        off = torch.stack([path(X[place]) - Y[place, 0] for place in range(DRAWS)]).abs()
+        assert float(off.min()) < 0.1
 
 
 def sampler(n: int) -> SobolQMCNormalSampler:
