@@ -14,6 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
+from surrogates.gp.mixture_draws import factor_of
+
 FEATURES = 1024
 _MATERN_DEGREES = 5
 _JITTER = 1e-8
@@ -117,5 +119,5 @@ class CorrectedPath(torch.nn.Module):
 
 def _correction(missed: Tensor, k: Tensor, noise_var: Tensor, signal_var: Tensor) -> Tensor:
     """(n, 1) weights of the kernel at the observed points, of what a draw of the prior missed."""
-    factor = torch.linalg.cholesky(k + torch.diag(noise_var + _JITTER * signal_var))
+    factor = factor_of(k + torch.diag(noise_var + _JITTER * signal_var))
     return torch.cholesky_solve(missed[:, None], factor)
