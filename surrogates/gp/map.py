@@ -41,7 +41,7 @@ from botorch.posteriors import GPyTorchPosterior
 from gpytorch.constraints import GreaterThan
 from gpytorch.distributions import MultivariateNormal
 from gpytorch.kernels import Kernel, ScaleKernel
-from gpytorch.likelihoods import GaussianLikelihood
+from gpytorch.likelihoods import FixedNoiseGaussianLikelihood, GaussianLikelihood
 from gpytorch.mlls import ExactMarginalLogLikelihood
 from gpytorch.priors import LogNormalPrior
 from jaxtyping import Float
@@ -243,7 +243,7 @@ def _find_here(
         y=model.train_targets.double().numpy(),
         groups=np.array(inputs.groups),
         matern=options.kernel == "matern52",
-        noise=None if noise.numel() == 1 else noise.numpy(),
+        noise=noise.numpy() if _known_noise(model) else None,
         warped=inputs.numeric if options.warp else (),
     )
     starts = [exact.default_start(data)]
@@ -329,6 +329,10 @@ def _scaled(kernel: TiedKernel) -> ScaleKernel:
     )
 
 
+def _known_noise(model: MapGP) -> bool:
+    return isinstance(model.likelihood, FixedNoiseGaussianLikelihood)
+
+
 def _mode(model: MapGP) -> dict[str, Any]:
     scaled = cast(ScaleKernel, model.covar_module)
     found: dict[str, Any] = {
@@ -336,9 +340,8 @@ def _mode(model: MapGP) -> dict[str, Any]:
         "signal_var": scaled.outputscale.item(),
         "mean": cast(Tensor, model.mean_module.constant).item(),
     }
-    noise = cast(Tensor, model.likelihood.noise)
-    if noise.numel() == 1:
-        found["noise_var"] = noise.item()
+    if not _known_noise(model):
+        found["noise_var"] = cast(Tensor, model.likelihood.noise).item()
     if (bend := model.warp) is not None:
         found["warp_a"] = cast(Tensor, bend.concentration1).tolist()
         found["warp_b"] = cast(Tensor, bend.concentration0).tolist()
@@ -356,7 +359,7 @@ def _load(model: MapGP, state: State) -> None:
     kernel.lengthscale = torch.tensor(state["lengthscale"], **like)
     scaled.outputscale = torch.tensor(state["signal_var"], **like)
     model.mean_module.constant = torch.tensor(state["mean"], **like)
-    if "noise_var" in state and cast(Tensor, model.likelihood.noise).numel() == 1:
+    if "noise_var" in state and not _known_noise(model):
         model.likelihood.noise = torch.tensor([state["noise_var"]], **like)
     if (bend := model.warp) is not None and "warp_a" in state:
         for name, key in (("concentration1", "warp_a"), ("concentration0", "warp_b")):

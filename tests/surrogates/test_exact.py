@@ -178,3 +178,28 @@ def test_a_matrix_that_is_not_positive_definite_has_no_density():
     assert not gradient.any()
     with pytest.raises(np.linalg.LinAlgError, match="positive definite"):
         exact.Predictor(np.zeros(2), 0.0, data)
+
+
+def test_known_noise_of_a_single_row_stays_what_was_told():
+    """Without it being told, a noise of its own is fitted; GPyTorch's path is `_load`'s."""
+    X, Y = (
+        torch.full((1, 2), 0.3, dtype=torch.float64),
+        torch.full((1, 1), 2.0, dtype=torch.float64),
+    )
+    told = torch.full((1, 1), 4.0, dtype=torch.float64)
+    inputs, options = Inputs.reals(2), map_gp.Options()
+    plain = map_gp.fit(X, Y, inputs=inputs, options=options)
+    assert "noise_var" in plain.state
+    for state in (None, plain.state):
+        model: Any = map_gp.fit(X, Y, told, inputs=inputs, options=options, warm_start=state)
+        assert float(model.likelihood.noise) == pytest.approx(4.0)
+        assert "noise_var" not in model.state
+        assert "noise_var" not in model.diagnostics
+        predictor = model.predictor
+        assert predictor is not None
+        assert predictor.noise == pytest.approx([4.0])
+        variance = float(model.posterior(X).variance)
+        signal = model.state["signal_var"]
+        assert variance == pytest.approx(signal * 4.0 / (signal + 4.0))
+        map_gp._load(model, {**model.state, "noise_var": 0.1})
+        assert float(model.likelihood.noise) == pytest.approx(4.0)
