@@ -16,9 +16,9 @@ How large the errors are: the mean of z^2, z = (outcome - mean) / std, is about 
 intervals are right. Above 4 (errors twice as large as told) is amber; the largest one is left out,
 since one surprise, such as a cliff, is no habit. It never makes red alone.
 
-The limits for samplers are the usual ones (R-hat 1.05, effective sample size 100, no divergences),
-and so is that of weighted draws and approximations (Pareto k-hat 0.7). A standard deviation whose
-Monte Carlo error is a fifth of it tells of tails that were hardly seen.
+The limits for samplers are the usual ones (R-hat 1.05, effective sample size 100, no divergences,
+E-BFMI 0.3), and so is that of weighted draws and approximations (Pareto k-hat 0.7). A standard
+deviation whose Monte Carlo error is a fifth of it tells of tails that were hardly seen.
 """
 
 import math
@@ -35,7 +35,7 @@ _Z95 = 1.959964
 _LARGE_Z2, _SMALL_Z2 = 4.0, 0.1
 _MUCH_NOISE, _ALL_NOISE = 0.5, 0.9
 _RHAT, _BAD_RHAT, _ESS, _BAD_ESS = 1.05, 1.2, 100, 20
-_KHAT, _SD_ERROR = 0.7, 0.2
+_KHAT, _SD_ERROR, _EBFMI = 0.7, 0.2, 0.3
 _ORDER: tuple[Light, ...] = ("green", "amber", "red")
 
 
@@ -47,7 +47,7 @@ def health(
     Args:
         diagnostics: of the latest fit, by name. Known ones: `iterations` and `iteration_limit`,
             `noise_var` (standardised: a share of the variance of the outcomes), `rhat_max`,
-            `ess_min`, `mcse_sd_max`, `divergences`, `khat`.
+            `ess_min`, `mcse_sd_max`, `ebfmi_min`, `divergences`, `khat`.
         predictions: (mean, std with noise, outcome) in the order of the trials, those of failed
             trials and of the initial design left out.
 
@@ -116,6 +116,12 @@ def _of_sampler(told: Mapping[str, float]) -> list[Remark]:
             f"A standard deviation is known to {error:.0%} only (at most {_SD_ERROR:.0%} is good):"
         )
         remarks.append(("amber", f"{words} tails may be too short."))
+    energy = told.get("ebfmi_min", math.inf)
+    if not energy >= _EBFMI:
+        words = (
+            f"The chains hardly change their log density (E-BFMI {energy:.2g}, at least {_EBFMI}"
+        )
+        remarks.append(("amber", f"{words} is good): tails may be too short."))
     khat = told.get("khat", 0.0)
     if not khat <= _KHAT:
         words = f"The approximation misses the plausible ones (k-hat {khat:.2g}, at most {_KHAT} is"
@@ -140,7 +146,9 @@ def _well(told: Mapping[str, float]) -> str:
         return f"The chains agree (R-hat {told['rhat_max']:.3f}), {worth}{none}."
     if "stages" in told:
         return f"The particles have settled, {worth}."
-    khat = f"The approximation holds (k-hat {told.get('khat', 0.0):.2g}, at most {_KHAT} is good)"
+    if "khat" not in told:
+        return f"Nothing is wrong with the draws{', ' * bool(worth)}{worth}."
+    khat = f"The approximation holds (k-hat {told['khat']:.2g}, at most {_KHAT} is good)"
     return f"{khat}, {worth}." if worth else f"{khat}."
 
 

@@ -31,7 +31,7 @@ _DIGITS = 4
 
 
 def hyperparameters(model: Model, names: list[str]) -> dict[str, Any] | None:
-    """The record of a model's hyperparameters; None of one that has no draws of them.
+    """The record of a model's hyperparameters; None of one with a single value of each.
 
     Args:
         model: any.
@@ -50,6 +50,8 @@ def hyperparameters(model: Model, names: list[str]) -> dict[str, Any] | None:
     if not isinstance(model, MixtureGP) or model.sampled is None:
         return None
     drawn = model.sampled.draws
+    if drawn.x.shape[:-1].numel() == 1:  # a point estimate
+        return None
     labels = _labels(model.data.names, names, drawn.x.shape[-1])
     kept = np.exp(_of_equal_weight(drawn))
     at = _shown(kept, labels)

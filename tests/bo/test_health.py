@@ -145,7 +145,9 @@ def test_odd_numbers_do_no_harm():
             "amber",
             "settle",
         ),
-        ({}, "green", "."),
+        ({}, "green", "Nothing is wrong"),
+        ({"rhat_max": 1.02, "ess_min": 320.0, "ebfmi_min": 0.5}, "green", "R-hat 1.020"),
+        ({"rhat_max": 1.02, "ess_min": 320.0, "ebfmi_min": 0.05}, "amber", "E-BFMI 0.05"),
     ],
 )
 def test_the_draws_of_hyperparameters_are_judged_alone(told, light, words):

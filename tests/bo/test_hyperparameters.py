@@ -24,16 +24,17 @@ from bo.hyperparameters import (
 )
 from bo.mixtures import LEVELS, components
 from bo.snapshot import DRAWN, DRAWN_SLICES, predictions, snapshot
-from surrogates.gp import hmc, hyperpriors, laplace, smc
+from surrogates.gp import hmc, hyperpriors, laplace, mode, smc
 from surrogates.inference.diagnostics import ess_bulk, ess_tail, rhat
 from surrogates.inputs import Inputs
 
 ENGINES = {"hmc": hmc, "smc": smc, "laplace": laplace}
+FITS = ENGINES | {"mode": mode}
 QUICK = {"hmc": {"draws": 16, "most_draws": 16, "warmup": 10}, "smc": {"particles": 32}}
 
 
 def fitted(name, d=2, n=8, **options):
-    module = ENGINES[name]
+    module = FITS[name]
     generator = torch.Generator().manual_seed(0)
     X = torch.rand(n, d, dtype=torch.float64, generator=generator)
     Y = (X[:, :1] * 5).sin()
@@ -210,6 +211,10 @@ def test_a_snapshot_shows_how_far_the_draws_part(goal):
     assert each["quantiles"] == sorted(each["quantiles"])
     assert each["quantiles"][0] < each["mean"] < each["quantiles"][-1]
     assert told["next"]["quantiles"] == pytest.approx(each["quantiles"])
+
+
+def test_a_single_value_of_each_is_no_draw_to_trust():
+    assert hyperparameters(fitted("mode"), ["rate", "depth"]) is None
 
 
 def test_a_point_estimate_has_none_of_it():
