@@ -207,7 +207,7 @@ class Problem:
             "seconds": time.perf_counter() - self.began,
         }
         if self.data.noise is None:
-            model.diagnostics["noise_var"] = float(model.noise_var.mean())
+            model.diagnostics["noise_var"] = float(model.weights @ model.noise_var)
         return model
 
 

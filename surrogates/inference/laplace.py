@@ -196,5 +196,10 @@ def _factor(density: Density, mode: Tensor, greatest_sd: float) -> Tensor:
     hessian = (gradient[:dim] - gradient[dim:]) / (2.0 * steps.unsqueeze(1))
     precision = torch.nan_to_num(-0.5 * (hessian + hessian.T), nan=0.0, posinf=0.0, neginf=0.0)
     values, vectors = torch.linalg.eigh(precision)
-    covariance = vectors * values.clamp_min(greatest_sd**-2.0).reciprocal() @ vectors.T
-    return torch.linalg.cholesky(0.5 * (covariance + covariance.T))
+    variances = values.clamp_min(greatest_sd**-2.0).reciprocal()  # the greatest first
+    if variances[0] < variances[-1] * torch.finfo(variances.dtype).eps ** -0.75:
+        covariance = vectors * variances @ vectors.T
+        return torch.linalg.cholesky(0.5 * (covariance + covariance.T))
+    # The least variance would be lost in the rounding of the others.
+    upper = torch.linalg.qr((vectors * variances.sqrt()).T).R
+    return (torch.where(upper.diagonal() < 0.0, -1.0, 1.0).unsqueeze(1) * upper).T

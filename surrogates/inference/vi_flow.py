@@ -20,6 +20,7 @@ points by less than `tolerance`, which is the test of `converged`, and the bette
 kept.
 """
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -80,6 +81,7 @@ class State:
         base: (dim + dim^2,) mean of z, and a matrix: the logarithms of its factor's diagonal, and
             what is beneath it; or (2 dim,) with the logarithms of the standard deviations.
         maps: (2 dim + 1,) u, w, b of a planar map; (dim + 2,) c, log alpha, b of a radial one.
+        radial: which of the maps are radial.
         iterations: steps of Adam so far.
     """
 
@@ -87,6 +89,7 @@ class State:
     factor: Tensor
     base: Tensor
     maps: tuple[Tensor, ...]
+    radial: tuple[bool, ...]
     iterations: int = 0
 
     def to_json(self) -> dict[str, Any]:
@@ -96,19 +99,20 @@ class State:
             "factor": self.factor.tolist(),
             "base": self.base.tolist(),
             "maps": [each.tolist() for each in self.maps],
+            "radial": list(self.radial),
             "iterations": self.iterations,
         }
 
     @staticmethod
     def from_json(told: Mapping[str, Any], like: Tensor) -> "State":
         """With the dtype and device of `like`."""
-        check_told(told, "mean", "factor", "base", "maps", "iterations")
+        check_told(told, "mean", "factor", "base", "maps", "radial", "iterations")
         where: dict[str, Any] = {"dtype": like.dtype, "device": like.device}
         mean, factor, base = (
             torch.tensor(told[key], **where) for key in ("mean", "factor", "base")
         )
         maps = tuple(torch.tensor(each, **where) for each in told["maps"])
-        return State(mean, factor, base, maps, told["iterations"])
+        return State(mean, factor, base, maps, tuple(told["radial"]), told["iterations"])
 
 
 def init(density: Density, start: Tensor, options: Options, generator: Generator) -> State:
@@ -123,16 +127,20 @@ def init(density: Density, start: Tensor, options: Options, generator: Generator
     like = found.mean
     base = like.new_zeros(dim + (dim * dim if options.fullrank else dim))
     maps: list[Tensor] = []
-    for at in range(options.layers):
+    radial = tuple(
+        options.flow == "radial" or (options.flow == "alternating" and at % 2 == 1)
+        for at in range(options.layers)
+    )
+    for is_radial in radial:
         noise = normals((2 * dim + 2,), generator, like)
-        if options.flow == "planar" or (options.flow == "alternating" and at % 2 == 0):
+        if not is_radial:
             w = noise[:dim] / noise[:dim].norm()
             u = _IDENTITY * w + _NOISE * noise[dim : 2 * dim] / math.sqrt(dim)
             maps.append(torch.cat([u, w, noise[-1:]]))
         else:
             scale = torch.tensor([0.0, _IDENTITY], dtype=like.dtype, device=like.device)
             maps.append(torch.cat([noise[:dim], scale]))
-    return State(found.mean, found.factor, base, tuple(maps))
+    return State(found.mean, found.factor, base, tuple(maps), radial)
 
 
 def transport(state: State, e: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -152,8 +160,8 @@ def transport(state: State, e: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     z = state.base[:dim] + e @ lower.T
     log_det = lower.diagonal().log().sum() + state.factor.diagonal().log().sum()
     slope = _before(lower, -e)
-    for each in state.maps:
-        change = _planar if len(each) == 2 * dim + 1 else _radial
+    for each, radial in zip(state.maps, state.radial, strict=True):
+        change = _radial if radial else _planar
         z, more, slope = change(z, each, slope)
         log_det = log_det + more
     return state.mean + z @ state.factor.T, log_det.expand(len(e)), _before(state.factor, slope)
@@ -224,7 +232,7 @@ def step(
         optimiser.param_groups[0]["lr"] = options.rate * (1.0 - at / iterations)
         e = points(options.points, dim, generator, state.mean)
         with torch.enable_grad():
-            now = State(state.mean, state.factor, parameters[0], tuple(parameters[1:]))
+            now = dataclasses.replace(state, base=parameters[0], maps=tuple(parameters[1:]))
             x, _, slope = transport(now, e)
             pull = density.value_and_grad(x.detach())[1] - slope
             slopes = torch.autograd.grad((pull * x).sum(dim=1).mean(), parameters)
@@ -233,7 +241,8 @@ def step(
                 parameter.grad = slope
             optimiser.step()
     base, *maps = (parameter.detach() for parameter in parameters)
-    return State(state.mean, state.factor, base, tuple(maps), state.iterations + iterations)
+    done = state.iterations + iterations
+    return dataclasses.replace(state, base=base, maps=tuple(maps), iterations=done)
 
 
 def run(

@@ -135,6 +135,16 @@ def test_a_state_dict_makes_another_model_the_same(kernel: str, warp: bool) -> N
     assert torch.allclose(fewer.mean, expected.mean)
 
 
+def test_the_noise_that_a_fit_tells_of_is_by_the_weights_of_its_draws() -> None:
+    X = torch.rand((10, 3), generator=seeded(0), **F64)
+    Y = X[:, :1] + 0.3 * torch.randn((10, 1), generator=seeded(1), **F64)
+    model = laplace.fit(X, Y, inputs=Inputs.reals(3), options=laplace.Options())
+    assert model.log_weights is not None
+    told = model.diagnostics["noise_var"]
+    assert told == pytest.approx(float((model.weights * model.noise_var).sum()))
+    assert told != pytest.approx(float(model.noise_var.mean()), rel=1e-3)
+
+
 def test_the_period_of_a_known_kernel_is_found_again() -> None:
     """Draws of rbf*periodic + rbf with period 0.13; 90 % intervals hold it, and are narrow."""
     kernel = kernels.kernel("airline", Inputs.reals(1))

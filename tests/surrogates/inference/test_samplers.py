@@ -178,6 +178,20 @@ def test_bad_starts_are_refused(start: Tensor, told: str) -> None:
         laplace.init(density, start, laplace.Options())
 
 
+@pytest.mark.parametrize("least", [1e-2, 1e-6, 1e-7, 1e-9])
+def test_scales_that_lie_decades_apart_along_a_diagonal_are_found(least: float) -> None:
+    turn = torch.tensor([[0.8, -0.6], [0.6, 0.8]], dtype=torch.float64)
+    sd = torch.tensor([10.0, least], dtype=torch.float64)
+    precision = turn / sd.square() @ turn.T
+    density = Differentiated(lambda x: -0.5 * ((x @ precision) * x).sum(dim=1))
+    found = laplace.init(density, torch.zeros((1, 2), dtype=torch.float64), laplace.Options())
+    assert bool((found.factor.diagonal() > 0.0).all())
+    assert float(found.factor[0, 1]) == 0.0
+    narrow = torch.linalg.solve_triangular(found.factor, turn[:, 1:], upper=False).norm()
+    assert float(narrow) == pytest.approx(1.0 / least, rel=1e-2)
+    assert float((turn[:, 0] @ found.factor).norm()) < 10.1
+
+
 def test_a_log_density_of_another_shape_is_refused() -> None:
     density = Differentiated(lambda x: -x.square())
     with pytest.raises(DataError, match=r"expected shape \(2,\) for points of shape \(2, 3\)"):

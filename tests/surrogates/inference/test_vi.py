@@ -1,6 +1,7 @@
 """Variational families on densities whose moments, or whose best Gaussian, are known."""
 
 import dataclasses
+import json
 import math
 from collections.abc import Callable
 from typing import Any
@@ -208,15 +209,17 @@ def test_a_flow_is_nearer_than_any_gaussian(target: Target) -> None:
 def test_what_a_flow_says_of_its_density_integrates_to_one() -> None:
     """Log-determinants and slopes are those of the map, as torch differentiates it."""
     generator = seeded(0)
-    start = torch.zeros((1, 3), dtype=torch.float64)
-    target = gaussian(3)
-    for kind, full in (("planar", True), ("radial", False)):
+    for dim, kind, full in ((3, "planar", True), (3, "radial", False), (1, "radial", True)):
+        start = torch.zeros((1, dim), dtype=torch.float64)
+        target = gaussian(dim)
         options = vi_flow.Options(flow=kind, layers=3, fullrank=full)
         state = vi_flow.init(target.density, start, options, generator)
         maps = tuple(each + torch.randn(each.shape, generator=generator) for each in state.maps)
         base = 0.3 * torch.randn(state.base.shape, generator=generator, dtype=torch.float64)
         state = dataclasses.replace(state, maps=maps, base=base)
-        e = torch.randn((5, 3), generator=generator, dtype=torch.float64)
+        told = json.loads(json.dumps(state.to_json()))
+        state = vi_flow.State.from_json(told, start)
+        e = torch.randn((5, dim), generator=generator, dtype=torch.float64)
         _, log_det, slopes = vi_flow.transport(state, e)
         for row, told, slope in zip(e, log_det, slopes, strict=True):
 
@@ -230,6 +233,18 @@ def test_what_a_flow_says_of_its_density_integrates_to_one() -> None:
             assert float(told) == pytest.approx(float(torch.linalg.det(jacobian).log()))
             expected = torch.linalg.solve(jacobian.T, torch.func.grad(log_q)(row))
             assert torch.allclose(slope, expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("flow", ["planar", "radial", "alternating"])
+def test_a_flow_of_one_dimension_begins_near_the_identity(flow: str) -> None:
+    generator, start = seeded(0), torch.zeros((1, 1), dtype=torch.float64)
+    options = vi_flow.Options(flow=flow, layers=4)
+    state = vi_flow.init(gaussian(1).density, start, options, generator)
+    e = torch.linspace(-2.0, 2.0, 9, dtype=torch.float64).unsqueeze(1)
+    x, log_det, _ = vi_flow.transport(state, e)
+    assert float((x - state.mean - e @ state.factor.T).abs().max()) < 0.3 * float(state.factor)
+    assert float((log_det - state.factor.log().sum()).abs().max()) < 0.5
+    assert sum(state.radial) == {"planar": 0, "radial": 4, "alternating": 2}[flow]
 
 
 def test_draws_of_a_gaussian_fit_have_its_moments() -> None:
