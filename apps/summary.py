@@ -82,7 +82,8 @@ def run_object(store: Store, row: RunRow) -> dict[str, Any]:
     """The object of one run, as of now; its `error` says it where its goals cannot be read."""
     summary: Mapping[str, Any] = row.summary
     error = row.error
-    if row.study is not None and row.state not in ENDED:  # the log is ahead of the last event
+    pending = summary.get("trials", {}).get("pending", 0)  # when it ended: others told them since
+    if row.study is not None and (pending or row.state not in ENDED):  # the log is ahead
         try:
             goals, trials = store.trials(row.study)
         except UsageError as unread:

@@ -56,6 +56,19 @@ def test_ask_tell_and_fail_share_the_log_with_python(here):
     assert dict(same.ask()[0].parameters) == rows[0]["parameters"]
 
 
+def test_what_is_told_after_a_run_of_the_study_ended_shows(here):
+    here("ask", "lab", *MADE)
+    line = """python -c "import json; print(json.dumps(dict(gain=1.0)))" {x} {k}"""
+    same = ("--space", "space.toml", "--goal", "maximize gain", "--method", "sobol")
+    run = here("optimize", line, *same, "--name", "lab", "--budget", 3)
+    assert run["trials"]["pending"] == 1
+    here("tell", "lab", 0, "gain=2.5")
+    shown = here("show", run["run_id"])
+    assert shown["trials"] == {"total": 3, "complete": 3, "failed": 0, "pending": 0}
+    assert shown["best"]["values"] == {"gain": 2.5}
+    assert here("list")["rows"][0]["trials"]["pending"] == 0
+
+
 def test_a_slip_is_mended_in_a_file_and_goes_on_under_another_name(here, tmp_path):
     rows = here("ask", "lab", "-n", 3, *MADE)["rows"]
     for number, gain in enumerate((2.5, 70.0)):
