@@ -192,14 +192,14 @@ def test_known_noise_of_a_single_row_stays_what_was_told():
     assert "noise_var" in plain.state
     for state in (None, plain.state):
         model: Any = map_gp.fit(X, Y, told, inputs=inputs, options=options, warm_start=state)
-        assert float(model.likelihood.noise) == pytest.approx(4.0)
+        assert model.likelihood.noise.item() == pytest.approx(4.0)
         assert "noise_var" not in model.state
         assert "noise_var" not in model.diagnostics
         predictor = model.predictor
         assert predictor is not None
         assert predictor.noise == pytest.approx([4.0])
-        variance = float(model.posterior(X).variance)
+        variance = model.posterior(X).variance.item()
         signal = model.state["signal_var"]
         assert variance == pytest.approx(signal * 4.0 / (signal + 4.0))
         map_gp._load(model, {**model.state, "noise_var": 0.1})
-        assert float(model.likelihood.noise) == pytest.approx(4.0)
+        assert model.likelihood.noise.item() == pytest.approx(4.0)
