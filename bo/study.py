@@ -35,7 +35,6 @@ from bo.trial_log import Log, StudyRow
 from bo.workers import Executor, InProcess, Workers
 from surrogates.errors import UsageError
 from surrogates.seeds import derive_seed
-from surrogates.threads import one_thread
 
 if TYPE_CHECKING:
     import optuna
@@ -461,8 +460,7 @@ class Study:
         self, trials: Sequence[Trial], n: int
     ) -> tuple[list[Parameters], Mapping[str, Any] | None]:
         before, generator = self._ask_inputs(trials)
-        with one_thread():
-            points, state = self.strategy.ask(trials, n, state=before, generator=generator)
+        points, state = self.strategy.ask(trials, n, state=before, generator=generator)
         return [self.space.check(point) for point in points[:n]], state
 
     def _ask_inputs(

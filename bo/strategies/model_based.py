@@ -45,6 +45,7 @@ from surrogates.errors import UsageError
 from surrogates.options import option, options
 from surrogates.power import Power
 from surrogates.registry import find, rows
+from surrogates.threads import one_thread
 
 INITIAL = 3
 """More of them, 1 or 2 per parameter, found less in the first 15 evaluations and no more in 50."""
@@ -138,6 +139,7 @@ class ModelBased:
         self._latest: tuple[_Asked, Belief] | None = None
         self._uncollected = 0
 
+    @one_thread()
     def ask(
         self,
         trials: Sequence[Trial],
@@ -169,6 +171,7 @@ class ModelBased:
             )
         return points, self._state(belief)
 
+    @one_thread()
     def belief(
         self,
         trials: Sequence[Trial],

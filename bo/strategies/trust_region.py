@@ -43,6 +43,7 @@ from bo.strategies.sobol import DESIGNS, first_points, sobol_uniforms
 from bo.strategies.unseen import unseen_indices
 from surrogates.gp.map import MapGP
 from surrogates.options import option, options
+from surrogates.threads import one_thread
 
 LONGEST = 1.6
 SHORTEST = 2.0**-7
@@ -114,6 +115,7 @@ class TrustRegion:
             "gp-map", space, Goals.of(goal), ModelOptions(stalled="refine"), seed
         )
 
+    @one_thread()
     def ask(
         self,
         trials: Sequence[Trial],
@@ -150,6 +152,7 @@ class TrustRegion:
         numbers = {"length": region.length, "restarts": float(region.restarts)}
         return points, kept | told | {"diagnostics": {**told["diagnostics"], **numbers}}
 
+    @one_thread()
     def belief(
         self,
         trials: Sequence[Trial],

@@ -1,11 +1,14 @@
 """One thread for OpenBLAS while wald fits or asks."""
 
+from typing import Any
+
 import pytest
 import torch
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from bo.parameters import real
 from bo.space import Space
+from bo.strategies.model_based import ModelBased
 from bo.study import Study
 from surrogates.gp import map as gp_map
 from surrogates.inputs import Inputs
@@ -53,27 +56,36 @@ def test_what_the_environment_says_holds(name: str, monkeypatch: pytest.MonkeyPa
         assert set(_counts()) == {2}
 
 
+@pytest.mark.parametrize("method", ["gp-map", "gp-trust-region", "gp-global-local", "auto"])
 @pytest.mark.usefixtures("two")
-def test_an_ask_and_a_fit_have_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    study = Study(Space({"x": real(0.0, 1.0)}), "minimize y", method="random", seed=0)
-    seen: list[list[int]] = []
-    ask = study.strategy.ask
+def test_an_ask_has_one(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = Study(Space({"x": real(0.0, 1.0)}), method=method, seed=0)
+    for trial in study.ask(4):
+        study.tell(trial, trial.number / 3)
+    seen: list[int] = []
+    acquisition = ModelBased._acquisition
 
-    def watched(*args, **options):
-        seen.append(_counts())
-        return ask(*args, **options)
+    def watched(*args: Any, **options: Any) -> Any:
+        seen.extend(_counts())
+        return acquisition(*args, **options)
 
-    monkeypatch.setattr(study.strategy, "ask", watched)
-    study.ask(2)
+    monkeypatch.setattr(ModelBased, "_acquisition", watched)
+    study.ask()
+    assert set(seen) == {1}
+    assert set(_counts()) == {2}
+
+
+@pytest.mark.usefixtures("two")
+def test_a_fit_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
     check = gp_map.check_data
 
-    def checked(*args, **options):
-        seen.append(_counts())
-        return check(*args, **options)
+    def watched(*args: Any, **options: Any) -> None:
+        seen.extend(_counts())
+        check(*args, **options)
 
-    monkeypatch.setattr(gp_map, "check_data", checked)
+    monkeypatch.setattr(gp_map, "check_data", watched)
     x = torch.rand(4, 1, dtype=torch.float64, device="cpu", generator=torch.Generator())
     gp_map.fit(x, x.sin(), inputs=Inputs.reals(1), options=gp_map.Options())
-    assert len(seen) == 2
-    assert {count for counts in seen for count in counts} == {1}
+    assert set(seen) == {1}
     assert set(_counts()) == {2}
