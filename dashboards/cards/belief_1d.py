@@ -279,12 +279,14 @@ def _reading(
     below = f"Below: how much each place is wanted ({belief.get('acquisition', 'acquisition')}"
     below += ", cut off at the bottom)." if cut else ")."
     band = "two standard deviations either way"
+    lines = found.get("drawn") or []
     if found.get("low"):
-        band = "the middle 95 % of the mixture of all draws of the hyperparameters"
+        band = "the middle 95 %"
+        if len(lines) != 1:  # one draw is the likeliest, not a draw
+            band += " of the mixture of all draws of the hyperparameters"
     if wide:
         band += " (cut off where that is far more than all it knows)"
-    lines = found.get("drawn") or []
-    if lines:
+    if len(lines) > 1:
         band += (
             f". Thin lines: what {len(lines)} single draws expect; where they part, the doubt is"
             " about the hyperparameters"

@@ -56,6 +56,15 @@ def test_a_slice_without_lines_still_has_the_band_of_the_mixture() -> None:
     assert "single draw" not in card.reading
 
 
+def test_a_slice_of_one_draw_is_not_called_a_mixture() -> None:
+    told = drawn_belief()
+    told["slices"][0]["drawn"] = told["slices"][0]["drawn"][:1]
+    card = belief_1d.card(bo(SOME, posterior=told), parameter="x0")
+    assert "the middle 95 %" in card.reading
+    for word in ("mixture", "draw", "Thin lines"):
+        assert word not in card.reading
+
+
 @pytest.mark.parametrize(
     "make", [belief_1d.card, belief_map.card, hyperparameters.card, hyper_pair.card, chains.card]
 )
