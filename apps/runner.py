@@ -536,7 +536,7 @@ def _records(spec: RunSpec, state: Mapping[str, Any] | None) -> Iterator[Record]
 def _drive_records(run: _Run, _: Problem | None) -> None:
     spec, store, run_id = run.spec, run.store, run.row.run_id
     file = store.artifacts(run_id) / "checkpoint.pt"
-    saved = _load_checkpoint(file)
+    saved = _load_checkpoint(file, run.row)
     written = store.last_step(run_id, "metric")
     if run.watcher is not None:
         run.watcher.started(spec, run_id, 0 if saved is None else saved["step"])
@@ -554,7 +554,8 @@ def _drive_records(run: _Run, _: Problem | None) -> None:
             run.record([Event("metric", record.step, {**record.metrics, **cpu})], summary)
         leaving = run.interrupted or run.stop_asked or record.step >= spec.budget
         if leaving or time.monotonic() - last_save >= CHECKPOINT_SECONDS:
-            _save_checkpoint(file, {"step": record.step, "state": record.state()})
+            own = {"created": run.row.created, "step": record.step, "state": record.state()}
+            _save_checkpoint(file, own)
             last_save = time.monotonic()
         if run.watcher is not None:
             run.watcher.stepped(record.step, record.metrics)
@@ -589,11 +590,13 @@ def _save_checkpoint(file: Path, checkpoint: Mapping[str, Any]) -> None:
         ) from None
 
 
-def _load_checkpoint(file: Path) -> dict[str, Any] | None:
+def _load_checkpoint(file: Path, row: RunRow) -> dict[str, Any] | None:
+    """None where there is none, or that of another run: ids of experiments repeat over stores."""
     if not file.exists():
         return None
     try:
-        return torch.load(file, weights_only=True)
+        saved = torch.load(file, weights_only=True)
+        return saved if saved.get("created", row.created) == row.created else None
     except (OSError, RuntimeError, EOFError, ValueError) as error:
         raise StoreError(
             f"expected a checkpoint at {file}, got a damaged file ({type(error).__name__}); "

@@ -311,6 +311,21 @@ def test_bandits_and_agents_are_compared_by_score(wald, here, kind, problem, met
         assert first["random"] > {r["method"]: r["median"] for r in told["table"]}["random"]
 
 
+def test_a_store_knows_the_checkpoints_of_its_own_runs(here, wald):
+    """Those of another store in the same folder, or of one that was deleted, are another run's."""
+    text = 'kind = "bandit"\nproblems = ["bernoulli"]\nmethods = ["ts-beta"]\nseeds = 2\n'
+    write_small(wald.folder, f"{text}budgets = [100, 300]\n")
+    told = here()
+    assert without_times(here(store="other.db")) == without_times(told)
+    for file in wald.folder.glob("wald.db*"):
+        file.unlink()
+    assert without_times(here()) == without_times(told)
+    write_small(wald.folder, f"{text}budgets = [100, 300, 350]\n")
+    longer = here()  # its own it goes on from
+    assert longer["table"][:2] == told["table"]
+    assert longer["table"][2]["seeds"] == 2
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
