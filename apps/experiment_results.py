@@ -39,7 +39,7 @@ class Outcome:
     Attributes:
         seed: its seed.
         name: its name in the store.
-        state: as the store tells it, or `missing`.
+        state: as the store tells it, or `missing`: also where it finished with a smaller budget.
         error: why it did not finish, or None.
         values: per budget, in the units of the measure; None where there is none.
         asks: per budget, CPU seconds of a mean ask beyond the initial design (bo), or None.
@@ -128,6 +128,9 @@ def collect(
             if row is not None:
                 state, error = current_state(row), row.error
                 values, asks, curve, measure = read(plan, store, row)
+                if state == "finished" and row.spec.budget < plan.budgets[-1]:
+                    told = f"so far it went to {row.spec.budget} of {plan.budgets[-1]}"
+                    state, error = "missing", told
             if name in failures:
                 state, error = "failed", failures[name]
             outcome = Outcome(seed, name, state, error, values, asks, curve)
@@ -159,9 +162,9 @@ def _read_bo(plan: Plan, store: Store, row: RunRow) -> _Read:
         if known
         else Measure(f"best {goals.measure.name}", goals.measure.direction)
     )
-    ended = row.state == "finished"
+    ended = row.spec.budget if row.state == "finished" else 0
     values = [
-        curve[budget - 1] if len(curve) >= budget else curve[-1] if ended and curve else None
+        curve[min(budget, len(curve)) - 1] if curve and budget <= max(len(curve), ended) else None
         for budget in plan.budgets
     ]
     shown = [(float(step), value) for step, value in enumerate(curve, 1) if value is not None]
@@ -187,7 +190,9 @@ def _read_records(plan: Plan, store: Store, row: RunRow) -> _Read:
     points = [(step, value) for step, told in records if (value := _score(step, told)) is not None]
     values: list[float | None] = []
     for budget in plan.budgets:
-        if budget >= row.spec.budget:  # the last record may lie a step of all copies beyond it
+        if budget > row.spec.budget:
+            found = []
+        elif budget == row.spec.budget:  # the last record may lie a step of all copies beyond it
             found = [value for _, value in points] if row.state == "finished" else []
         else:
             reached = bool(records) and records[-1][0] >= budget

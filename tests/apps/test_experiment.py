@@ -15,6 +15,7 @@ import pytest
 import bo
 from apps.experiment import _Interrupts, experiment
 from apps.experiment_plan import read_plan
+from apps.experiment_results import collect, tell
 from apps.experiment_worker import design, enqueue_design
 from apps.spec import RunSpec
 from apps.store import Store
@@ -500,6 +501,24 @@ def test_a_design_is_put_in_once_and_completed(tmp_path):
 def _number(outcome: object) -> float:
     assert isinstance(outcome, float)
     return outcome
+
+
+def test_a_run_that_is_to_go_on_has_no_value_beyond_its_budget(here, wald):
+    """It finished with a smaller budget: what it had then is not what it will have."""
+    text = 'problems = ["branin"]\nmethods = ["sobol"]\nseeds = 2\nbudgets = '
+    write_small(wald.folder, f"{text}[3, 5]\n")
+    first = here()
+    write_small(wald.folder, f"{text}[3, 9]\n")
+    store = Store.open("wald.db", create=False)
+    why = {"small/branin/sobol/1": "its process ended by signal 9"}
+    told = tell(collect(read_plan("small.toml"), store, why))
+    assert told["table"][0] == first["table"][0]
+    assert (told["table"][1]["seeds"], told["table"][1]["median"]) == (0, None)
+    assert told["state"] == "failed"
+    assert told["incomplete"] == [
+        {"run": "small/branin/sobol/0", "state": "missing", "error": "so far it went to 5 of 9"},
+        {"run": "small/branin/sobol/1", "state": "failed", "error": why["small/branin/sobol/1"]},
+    ]
 
 
 def test_noise_that_was_added_does_not_count(wald):
