@@ -187,7 +187,12 @@ def _read_records(plan: Plan, store: Store, row: RunRow) -> _Read:
         for event in store.events(row.run_id, kind="metric")
         if event.step is not None
     ]
-    points = [(step, value) for step, told in records if (value := _score(step, told)) is not None]
+    last = len(records) - 1 if row.state == "finished" else -1
+    scores = [
+        (step, _score(step, told, ended=place == last))
+        for place, (step, told) in enumerate(records)
+    ]
+    points = [(step, value) for step, value in scores if value is not None]
     values: list[float | None] = []
     for budget in plan.budgets:
         if budget > row.spec.budget:
@@ -202,12 +207,12 @@ def _read_records(plan: Plan, store: Store, row: RunRow) -> _Read:
     return tuple(values), (None,) * len(plan.budgets), curve, Measure("score", "maximize")
 
 
-def _score(step: int, told: Mapping[str, Any]) -> float | None:
-    """Higher is better."""
+def _score(step: int, told: Mapping[str, Any], *, ended: bool) -> float | None:
+    """Higher is better. An agent's score counts at its end alone, not that before it went on."""
     if "pulls" in told:
         regret = told.get("regret")
         return told["reward"] / max(step, 1) if regret is None else -regret
-    return told.get("score", told.get("kept_evaluation"))
+    return told["score"] if ended and "score" in told else told.get("kept_evaluation")
 
 
 def tell(results: Results) -> dict[str, Any]:

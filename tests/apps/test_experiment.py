@@ -312,6 +312,18 @@ def test_bandits_and_agents_are_compared_by_score(wald, here, kind, problem, met
         assert first["random"] > {r["method"]: r["median"] for r in told["table"]}["random"]
 
 
+def test_an_agent_that_went_on_is_read_as_one_that_went_straight_there(here, wald):
+    """Its last record under the smaller budget has a score, the other's at that step has none."""
+    agent = '{ name = "dqn", options = { evaluate_every = 500 } }'
+    text = f'kind = "rl"\nproblems = ["cartpole"]\nmethods = [{agent}]\nseeds = 1\nbudgets = '
+    write_small(wald.folder, f"{text}[600]\n")
+    here()
+    write_small(wald.folder, f"{text}[600, 1200]\n")
+    told = here()
+    assert without_times(told) == without_times(here(store="other.db"))
+    assert [row["seeds"] for row in told["table"]] == [1, 1]
+
+
 def test_a_store_knows_the_checkpoints_of_its_own_runs(here, wald):
     """Those of another store in the same folder, or of one that was deleted, are another run's."""
     text = 'kind = "bandit"\nproblems = ["bernoulli"]\nmethods = ["ts-beta"]\nseeds = 2\n'
