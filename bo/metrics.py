@@ -127,18 +127,18 @@ def simple_regret(value: float | None, optimum: float | None, goals: Goals) -> f
 
 
 def regret(front: Sequence[Trial], optimum: float | None, goals: Goals) -> float | None:
-    """The simple regret of a front; of one goal without the noise of the problem's option."""
-    found = front if goals.several else [without_noise(trial, goals) for trial in front]
+    """The simple regret of a front, without the noise of the problem's option."""
+    found = [without_noise(trial, goals) for trial in front]
     return simple_regret(best_value(found, goals), optimum, goals)
 
 
 def without_noise(trial: Trial, goals: Goals) -> Trial:
-    """With the goal's value as it was before the problem's option `noise` was added."""
-    goal = goals.measure.name
-    exact = trial.values.get(f"{goal}_noiseless")
-    if exact is None:
+    """With the values of goals as they were before the problem's option `noise` was added."""
+    names = [goal.name for goal in goals.goals if f"{goal.name}_noiseless" in trial.values]
+    if not names:
         return trial
-    return dataclasses.replace(trial, values={**trial.values, goal: exact})
+    exact = {name: trial.values[f"{name}_noiseless"] for name in names}
+    return dataclasses.replace(trial, values={**trial.values, **exact})
 
 
 def digest(trials: Sequence[Trial]) -> str:

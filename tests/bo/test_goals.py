@@ -184,6 +184,17 @@ def test_front_and_hypervolume_are_botorchs(rows, up):
     assert all(b >= a - 1e-9 for a, b in zip(found[:-1], found[1:], strict=True))
 
 
+def test_noise_that_was_added_to_several_goals_does_not_count_in_their_regret():
+    goals = Goals.of("minimize a, maximize b", (), {"a": 4.0, "b": 0.0})
+    noisy = {"a": -9.0, "b": 9.0, "a_noiseless": 3.0, "b_noiseless": 1.0}
+    trials = [
+        Trial(0, {}, "complete", noisy),
+        Trial(1, {}, "complete", {"a": -8.0, "b": 10.0, "a_noiseless": 2.0, "b_noiseless": 2.0}),
+    ]
+    assert metrics.regret(trials, 5.0, goals) == 5.0 - 2 * 2  # of the second alone
+    assert metrics.without_noise(trials[0], goals).values == {**noisy, "a": 3.0, "b": 1.0}
+
+
 def test_a_constrained_search_ends_at_the_constraint():
     def f(p):
         return {"loss": (p["x"] - 0.3) ** 2 + (p["y"] - 0.7) ** 2, "sum": p["x"] + p["y"]}
