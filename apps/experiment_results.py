@@ -2,10 +2,11 @@
 
 A run is read at each budget. bo: the simple regret after so many finished trials where the optimum
 is known, else the best value, in the goal's units, without the noise that the problem's option
-added; a run that ended early because its pool was used up keeps its last value. bandit: the run's
-score (minus the cumulative regret, else the mean reward) at the last record that is not beyond the
-budget. rl: at the largest budget the score of the kept weights, at smaller ones the greedy
-evaluation by which they were kept.
+added; a run that ended early because its pool was used up keeps its last value. Of several goals
+it is the hypervolume; where they have no reference point, all runs on the problem have the one that
+is inferred from their common front. bandit: the run's score (minus the cumulative regret, else the
+mean reward) at the last record that is not beyond the budget. rl: at the largest budget the score
+of the kept weights, at smaller ones the greedy evaluation by which they were kept.
 
 A run that failed before a budget has no value there. It counts as worse than every value in ranks
 and tests, and is left out of the quartiles.
@@ -26,6 +27,7 @@ from apps.schema import RunRow
 from apps.store import Store, current_state
 from bo import metrics
 from bo.contract import Trial
+from bo.goals import Goals
 from surrogates.seeds import derive_seed
 
 CURVE_POINTS = 120
@@ -116,18 +118,20 @@ def collect(
     outcomes: dict[tuple[str, str], list[Outcome]] = {}
     measures: dict[str, Measure] = {}
     read = _read_bo if plan.kind == "bo" else _read_records
+    corners = _corners(plan, store, named) if plan.kind == "bo" else {}
     for problem, method, seed, spec in plan.cells():
         name = str(spec.name)
         row = choose_row(named.get(name, []))
         nothing = (None,) * len(plan.budgets)
         state, error = "missing", None
         values, asks, curve, measure = nothing, nothing, ([], []), None
-        if name in known:
+        corner = corners.get(problem.label)
+        if name in known and corner is None:
             outcome, measure = known[name]
         else:
             if row is not None:
                 state, error = current_state(row), row.error
-                values, asks, curve, measure = read(plan, store, row)
+                values, asks, curve, measure = read(plan, store, row, corner)
                 if state == "finished" and row.spec.budget < plan.budgets[-1]:
                     told = f"so far it went to {row.spec.budget} of {plan.budgets[-1]}"
                     state, error = "missing", told
@@ -144,15 +148,48 @@ def collect(
     return Results(plan, outcomes, measures)
 
 
+_Corner = tuple[float, ...]
+
+
+def _corners(plan: Plan, store: Store, named: Mapping[str, Sequence[RunRow]]) -> dict[str, _Corner]:
+    """Where hypervolumes are measured from, by problems whose goals do not say it.
+
+    It is inferred from the front of all runs on the problem. Inferred from each run's own, the
+    volumes could not be compared.
+    """
+    goals: dict[str, Goals | None] = {}  # None: no point is to be inferred
+    trials: dict[str, list[Trial]] = {}
+    for problem, _, _, spec in plan.cells():
+        row = choose_row(named.get(str(spec.name), []))
+        if row is None or goals.get(problem.label, row) is None:
+            continue
+        told, found = store.trials(row.study or row.name)
+        if told is None:
+            continue
+        open_ended = told.several and told.reference is None
+        goals[problem.label] = told if open_ended else None
+        if open_ended:
+            held = trials.setdefault(problem.label, [])
+            held += [metrics.without_noise(trial, told) for trial in found if trial.counted]
+    corners = {
+        label: metrics.reference(trials[label], each)
+        for label, each in goals.items()
+        if each is not None
+    }
+    return {label: corner for label, corner in corners.items() if corner is not None}
+
+
 _Numbers = tuple[float | None, ...]
 _Read = tuple[_Numbers, _Numbers, tuple[list[float], list[float]], Measure | None]
 
 
-def _read_bo(plan: Plan, store: Store, row: RunRow) -> _Read:
+def _read_bo(plan: Plan, store: Store, row: RunRow, corner: _Corner | None) -> _Read:
     goals, trials = store.trials(row.study or row.name)
     nothing = (None,) * len(plan.budgets)
     if goals is None:
         return nothing, nothing, ([], []), None
+    if corner is not None:
+        goals = dataclasses.replace(goals, reference=corner)
     trials = [metrics.without_noise(trial, goals) for trial in trials if trial.counted]
     best = metrics.best_so_far(trials, goals)
     known = row.optimum is not None
@@ -181,7 +218,7 @@ def _mean_ask(trials: Sequence[Trial], budget: int) -> float | None:
     return sum(asked) / len(asked) if asked else None
 
 
-def _read_records(plan: Plan, store: Store, row: RunRow) -> _Read:
+def _read_records(plan: Plan, store: Store, row: RunRow, _: _Corner | None) -> _Read:
     records = [
         (event.step, event.payload)
         for event in store.events(row.run_id, kind="metric")

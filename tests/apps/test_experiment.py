@@ -2,11 +2,13 @@
 
 import contextlib
 import csv
+import dataclasses
 import json
 import os
 import signal
 import sqlite3
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,8 @@ from apps.experiment_worker import design, enqueue_design
 from apps.spec import RunSpec
 from apps.store import Store
 from apps.summary import find_object
+from bo import metrics
+from bo.contract import Trial
 from bo.methods import make_problem
 from surrogates.errors import UsageError
 
@@ -547,3 +551,30 @@ def test_noise_that_was_added_does_not_count(wald):
     for row in table:
         regret = min(exact[: row["budget"]]) - float(branin.optimum or 0.0)
         assert row["median"] == pytest.approx(regret, rel=1e-9)
+
+
+def test_hypervolumes_are_measured_from_one_point_and_without_the_noise(here, wald):
+    """BNH has no reference point: that of one run's front would not be that of another's."""
+    problem = '{ name = "bnh", options = { noise = 9.0 }, label = "bnh" }'
+    write_small(
+        wald.folder,
+        f'problems = [{problem}]\nmethods = ["sobol", "random"]\nseeds = 2\nbudgets = [8, 14]\n',
+    )
+    table = here()["table"]
+    store, exact = Store.open("wald.db", create=False), make_problem("bnh", {})
+    found: dict[str, list[list[Trial]]] = {"sobol": [], "random": []}
+    for run in store.runs():
+        trials = store.trials(str(run.study))[1]
+        trials = [metrics.without_noise(trial, exact.goals) for trial in trials]
+        for trial in trials:
+            told = exact.evaluate(trial.parameters, seed=0)
+            assert isinstance(told, Mapping)
+            assert {**trial.values, **told} == trial.values
+        found[run.name.split("/")[2]].append(trials)
+    everything = [trial for runs in found.values() for trials in runs for trial in trials]
+    corner = metrics.reference(everything, exact.goals)
+    goals = dataclasses.replace(exact.goals, reference=corner)
+    for row in table:
+        volumes = [metrics.hypervolume(run[: row["budget"]], goals) for run in found[row["method"]]]
+        median = np.median([volume for volume in volumes if volume is not None])
+        assert row["median"] == pytest.approx(median, rel=1e-9)
