@@ -356,6 +356,26 @@ def test_nevergrad_goes_its_own_way() -> None:
         theirs.tell(candidate, trial.values["value"])
 
 
+def test_nevergrad_that_has_spent_its_plan_goes_on_from_the_best_point() -> None:
+    """Its COBYLA ends there, and random points would follow."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        pytest.importorskip("nevergrad")
+    space = Space({f"x{i}": real(-2.0, 2.0) for i in range(6)})
+
+    def slope(point: Parameters) -> float:
+        return sum((float(value) - 0.7) ** 2 * (i + 1) for i, value in enumerate(point.values()))
+
+    study = Study(space, method="nevergrad", options={"budget": 20}, seed=1)
+    study.run(slope, 60, callback=lambda trial: None)
+    values = [trial.values["value"] for trial in study.trials]
+    assert min(values[20:]) < 0.5 * min(values[:20])
+    assert np.median(values[30:]) < np.median(values[:20])
+    again = made("nevergrad", space, seed=1, budget=20)
+    told = study.trials[:45]
+    assert ask(again, told)[0] == [study.trials[45].parameters]
+
+
 def test_nevergrad_leaves_no_thread_behind_and_refuses_unknown_optimisers() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -5,7 +5,9 @@ through Massive Benchmarking"; the code is Nevergrad's (github.com/facebookresea
 `NGOpt` picks an algorithm by dimension, kind of parameters, budget and evaluations at once. Departs
 from Nevergrad: the number of evaluations at once is the greatest so far where none is given, so
 that the choice can change at the first ask that overlaps another; a point that was evaluated
-before is answered from the log and another one asked for, up to eight times.
+before is answered from the log and another one asked for, up to eight times; an algorithm that has
+come to its end, as COBYLA does where the evaluations that it plans for are spent, begins anew from
+the best point, where Nevergrad would go on with random ones.
 
 Each ask replays the study: the state of a trial says how many outcomes had been told when it was
 asked, so that asks and tells follow each other as they did, with the draws of the study's seed. The
@@ -18,6 +20,7 @@ tried in place of its proposal; while another trial runs, it gives way to random
 """
 
 import dataclasses
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -126,20 +129,37 @@ class Nevergrad:
         """The candidate for a trial, or None where the optimiser would wait for an outcome."""
         play.asked.append((number, play.told))
         with global_draws(derive_seed(self.seed, "nevergrad ask", number)):
-            candidate = play.ask(number)
+            candidate = self._next(play, number)
             for _ in range(_REPEATS):
                 known = None if candidate is None else play.losses.get(self._key(candidate))
                 if known is None:
                     break
                 del play.running[number]
                 play.optimizer.tell(candidate, known)
-                candidate = play.ask(number)
+                candidate = self._next(play, number)
+        return candidate
+
+    def _next(self, play: "_Play", number: int) -> Any:
+        """The next candidate; an optimiser at its end begins anew from the best point."""
+        ended = self.nevergrad.errors.FinishedUnderlyingOptimizerWarning
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            candidate = play.ask(number)
+        if any(issubclass(each.category, ended) for each in said):
+            del play.running[number]
+            play.optimizer = self._made(play.workers, play.trials)
+            candidate = play.ask(number)
         return candidate
 
     def _key(self, candidate: Any) -> str:
         return self.space.key(active(self.space, self._proposal(candidate)))
 
     def _start(self, workers: int, before: Sequence[Trial]) -> "_Play":
+        made = self._made(workers, before)
+        return _Play(made, workers, serial=workers == 1 or made.no_parallelization)
+
+    def _made(self, workers: int, before: Sequence[Trial]) -> Any:
+        """An optimiser that begins at the best of the trials before it."""
         kinds = self.nevergrad.p
         parametrization = kinds.Dict(
             **{f"p{i}": _parameter(kinds, p) for i, p in enumerate(self.space.free.values())}
@@ -149,10 +169,9 @@ class Nevergrad:
         best = incumbent(before, self.goal)
         if best is not None:
             parametrization.value = self._to_nevergrad(best.parameters)
-        made = self.nevergrad.optimizers.registry[self.options.optimizer](
+        return self.nevergrad.optimizers.registry[self.options.optimizer](
             parametrization, budget=self.options.budget, num_workers=workers
         )
-        return _Play(made, workers, serial=workers == 1 or made.no_parallelization)
 
     def _tell(self, play: "_Play", trials: Sequence[Trial]) -> None:
         """Tell finished trials, in the order in which they finished."""
@@ -163,6 +182,7 @@ class Nevergrad:
             else:
                 loss = play.worst or 0.0
             play.done.append(_mark(trial))
+            play.trials.append(trial)
             play.losses[self.space.key(trial.parameters)] = loss
             candidate = play.running.pop(trial.number, None)
             if candidate is None or not (
@@ -215,6 +235,7 @@ class _Play:
         serial: whether it takes one evaluation at a time.
         asked: number, and how many trials were told before, of every ask.
         done: what was told, in order.
+        trials: the same, as trials.
         running: what was asked and not told yet, by number.
         worst: the greatest loss so far.
         losses: by the key of a finished point.
@@ -225,6 +246,7 @@ class _Play:
     serial: bool
     asked: list[tuple[int, int]] = dataclasses.field(default_factory=list)
     done: list[tuple[Any, ...]] = dataclasses.field(default_factory=list)
+    trials: list[Trial] = dataclasses.field(default_factory=list)
     running: dict[int, Any] = dataclasses.field(default_factory=dict)
     worst: float | None = None
     losses: dict[str, float] = dataclasses.field(default_factory=dict)
