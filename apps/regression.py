@@ -290,7 +290,8 @@ def fit(job: Job) -> dict[str, Any]:
         told: Mapping[str, float] = model.diagnostics
         row |= {name: told[name] for name in DIAGNOSTICS if name in told}
     except Exception as error:  # noqa: BLE001 - what a fit raises ends this fit only
-        row |= {"state": "failed", "error": f"{type(error).__name__}: {error}"[:300]}
+        why = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        row |= {"state": "failed", "error": why[:300]}
     return row
 
 

@@ -6,6 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from apps.experiment_file import Entry
+from apps.regression import Job, fit
+
 FILE = """
 kind = "regression"
 problems = ["waves", { name = "waves", options = { split = "half", most = 12 }, label = "half" }]
@@ -125,3 +128,14 @@ def test_a_fit_that_fails_is_told_and_made_again(wald, data):
     assert "Fits that failed" in (wald.folder / "results/sets/RESULTS.md").read_text()
     np.savetxt(file, rows)
     assert wald.json("experiment", "sets.toml")["failed"] == 0
+
+
+def test_an_error_of_several_lines_is_told_in_one(monkeypatch):
+    """Else it would end the row of the table that it stands in."""
+
+    def load(*_: object, **__: object) -> None:
+        raise ValueError("not positive definite:\n\n  row 3 |\n  row 4")
+
+    monkeypatch.setattr("surrogates.regression.load", load)
+    row = fit(Job(Entry("waves", {}, "waves"), Entry("gp-map", {}, "gp-map"), 0, "", "cpu", 1))
+    assert row["error"] == "ValueError: not positive definite: row 3 | row 4"
