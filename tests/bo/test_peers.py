@@ -267,10 +267,9 @@ def test_several_goals_and_constraints_are_what_optuna_makes_of_them(sampler: st
     seed = int(torch.randint(2**31, (1,), generator=generator, dtype=torch.int64, device="cpu"))
     trials: list[Trial] = []
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    more = {"multivariate": True, "constant_liar": True} if method == "optuna-tpe" else {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        theirs = getattr(optuna.samplers, sampler)(seed=seed, n_startup_trials=4, **more)
+        theirs = getattr(optuna.samplers, sampler)(seed=seed, n_startup_trials=4)
     study = optuna.create_study(sampler=theirs, directions=["minimize", "maximize"])
     kinds = {
         "p0": optuna.distributions.FloatDistribution(0.0, 1.0),

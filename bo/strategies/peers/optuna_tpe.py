@@ -32,7 +32,9 @@ class Options:
     candidates: int = option(
         default=24, help="draws of which the best is tried (n_ei_candidates)", low=1, high=10_000
     )
-    multivariate: bool = option(default=True, help="one mixture over all parameters")
+    multivariate: bool = option(
+        default=True, help="one mixture over all parameters; with several goals Optuna has one each"
+    )
     constant_liar: bool = option(default=True, help="count running trials as bad ones")
 
 
@@ -58,7 +60,7 @@ class OptunaTPE:
                 seed=seed_from(generator),
                 n_startup_trials=self.options.startup,
                 n_ei_candidates=self.options.candidates,
-                multivariate=self.options.multivariate,
+                multivariate=None if self.options.multivariate else False,  # None: by the goals
                 constant_liar=self.options.constant_liar,
             )
         return suggest(self.optuna, sampler, self.space, self.goals, trials, n, generator), None
