@@ -26,7 +26,7 @@ the same posterior in closed form, for whoever wants many gradients of it; elsew
 import math
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import numpy as np
@@ -78,7 +78,8 @@ class Options:
 class MapGP(SingleTaskGP):
     """The fitted model: BoTorch's exact GP with `diagnostics` and `state`.
 
-    `predictor` is its posterior in standardised units; None where it is not on the CPU.
+    `predictor` is its posterior in standardised units; None where it is not on the CPU, and of a
+    model that was given more observations or other hyperparameters since.
     """
 
     diagnostics: dict[str, float]
@@ -109,6 +110,23 @@ class MapGP(SingleTaskGP):
         if type(made) is not GPyTorchPosterior or type(after) is not MultivariateNormal:
             return made
         return GPyTorchPosterior(in_unit_of(after, own))
+
+    def condition_on_observations(self, X: Tensor, Y: Tensor, **kwargs: Any) -> Any:
+        """BoTorch's; `predictor` knows nothing of the new observations."""
+        made = super().condition_on_observations(X, Y, **kwargs)
+        cast(MapGP, made).predictor = None
+        return made
+
+    def load_state_dict(
+        self,
+        state_dict: Mapping[str, Any],
+        strict: bool = True,
+        keep_transforms: bool = True,
+        assign: bool = False,
+    ) -> None:
+        """BoTorch's; `predictor` knows nothing of what was loaded."""
+        super().load_state_dict(state_dict, strict, keep_transforms, assign)
+        self.predictor, self.state = None, _mode(self)
 
     def draw_path(self, generator: Generator) -> Callable[[Tensor], Tensor]:
         """A function drawn from the posterior of f (see `surrogates.contract`, `paths`)."""

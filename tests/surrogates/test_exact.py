@@ -6,8 +6,10 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
+from botorch.acquisition import LogExpectedImprovement
 from gpytorch.mlls import ExactMarginalLogLikelihood
 
+from bo.acquisition.functions import Models, acquisition
 from surrogates.gp import exact, map as map_gp
 from surrogates.inputs import Column, Inputs
 
@@ -104,6 +106,32 @@ def test_predictions_are_those_of_the_model(inputs, kernel, warp):
             above, below = (predictor.moments((row + s)[None]) for s in (step, -step))
             assert to_mean[0, index] == pytest.approx((above[0] - below[0])[0, 0] / 2e-5, abs=1e-4)
             assert to_var[index] == pytest.approx((above[1] - below[1])[0] / 2e-5, abs=1e-4)
+
+
+@pytest.mark.parametrize("change", ["observations", "hyperparameters"])
+def test_moments_and_improvement_are_those_of_the_model_as_it_is_now(change: str) -> None:
+    inputs, generator = Inputs.reals(2), torch.Generator().manual_seed(1)
+    model = fitted(25, inputs, 5)
+    X = torch.rand(20, 2, generator=generator, dtype=torch.float64)
+    with torch.no_grad():
+        model.posterior(X)
+    if change == "observations":
+        best = torch.tensor([[200.0]], dtype=torch.float64, device="cpu")
+        now = model.condition_on_observations(X[:1], best)
+    else:
+        now, other = fitted(25, inputs, 5, kernel="rbf"), fitted(25, inputs, 6, kernel="rbf")
+        now.load_state_dict(other.state_dict())
+        assert now.state == other.state
+    with torch.no_grad():
+        told = now.posterior(X.unsqueeze(1))
+        known = now.train_inputs[0]
+        improvement = acquisition("logei", Models([now]), known, None, seed=0)(X.unsqueeze(1))
+        most = now.posterior(known).mean.max()
+        expected = LogExpectedImprovement(now, best_f=most)(X.unsqueeze(1))
+    mean, var = now.marginals(X.numpy(), noise=False)
+    assert np.allclose(mean, told.mean.flatten(), rtol=1e-9)
+    assert np.allclose(var, told.variance.flatten(), rtol=1e-6)
+    assert torch.allclose(improvement, expected, rtol=1e-6)
 
 
 def test_the_mode_is_no_worse_than_gpytorchs():
