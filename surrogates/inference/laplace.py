@@ -13,17 +13,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.optimize import minimize
+from numpy.typing import NDArray
+from scipy.optimize import OptimizeResult, minimize
 from torch import Generator, Tensor
 
 from surrogates.inference import diagnostics
 from surrogates.inference.contract import Density, Draws, check_run, check_start, normals
 from surrogates.inference.proposal import Proposal
+from surrogates.inference.variational import Guarded
 from surrogates.options import option, options
 
 _SAME = 0.2
 _STEP = 1e-4
-_WORST = 1e100
 NEAR = 12.0
 """How far below the highest mode, in log density, another one counts for those who sample."""
 _FLOOR = 0.05  # of the share of a mode
@@ -82,23 +83,10 @@ def modes(density: Density, start: Tensor, options: Options, *, near: float = 0.
         DataError: a start that is not finite, or a density of 0 at all of them.
     """
     values, _ = check_start(start, density)
-
-    def objective(x: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> tuple[float, object]:
-        value, gradient = density.value_and_grad(torch.as_tensor(x).to(start).unsqueeze(0))
-        told = float(value[0])
-        if not math.isfinite(told):
-            return _WORST, np.zeros_like(x)
-        return -told, -gradient[0].double().cpu().numpy()
-
     ends = [
-        minimize(
-            objective,
-            row.double().cpu().numpy(),
-            jac=True,
-            method="L-BFGS-B",
-            options={"maxiter": options.max_iterations},
-        )
-        for row in start[torch.isfinite(values)]
+        _climb(Guarded(density, row, value, torch.ones_like(row)), row, options.max_iterations)
+        for row, value in zip(start, values.tolist(), strict=True)
+        if math.isfinite(value)
     ]
     ends.sort(key=lambda end: float(end.fun))
     found: list[State] = []
@@ -112,6 +100,26 @@ def modes(density: Density, start: Tensor, options: Options, *, near: float = 0.
         volume = 0.5 * len(mode) * math.log(2 * math.pi) + float(factor.diagonal().log().sum())
         found.append(State(mode, -float(end.fun), factor, -float(end.fun) + volume))
     return found
+
+
+def _climb(density: Guarded, start: Tensor, max_iterations: int) -> OptimizeResult:
+    """L-BFGS; where there is no density it meets a wall that it turns back from.
+
+    A number that is lower by far would not do: the line search would give up at a point between,
+    which is no mode.
+    """
+
+    def objective(x: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        value, gradient = density.value_and_grad(torch.as_tensor(x).to(start).unsqueeze(0))
+        return -float(value[0]), -gradient[0].double().cpu().numpy()
+
+    return minimize(
+        objective,
+        start.double().cpu().numpy(),
+        jac=True,
+        method="L-BFGS-B",
+        options={"maxiter": max_iterations},
+    )
 
 
 def around(found: list[State]) -> Proposal:

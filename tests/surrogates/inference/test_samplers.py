@@ -208,6 +208,26 @@ def test_laplace_is_exact_for_a_gaussian() -> None:
     assert state.log_normaliser == pytest.approx(target.log_normaliser, abs=1e-3)
 
 
+@pytest.mark.parametrize("rate", [1.0, 30.0, 1e3])
+@pytest.mark.parametrize("outside", [-math.inf, math.nan])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_search_for_a_mode_turns_back_where_there_is_no_density(
+    seed: int, outside: float, rate: float
+) -> None:
+    """Gamma densities, of shape 3 and of shape 2: steps from the starts lead beyond 0."""
+    shape = torch.tensor([3.0, 2.0], dtype=torch.float64, device="cpu")
+    rates = torch.tensor([rate, 1.0], dtype=torch.float64, device="cpu")
+
+    def log_density(x: Tensor) -> Tensor:
+        value = ((shape - 1.0) * x.clamp_min(1e-300).log() - rates * x).sum(dim=1)
+        return torch.where((x > 0.0).all(dim=1), value, outside)
+
+    start = 1.0 + torch.rand(2, 2, generator=seeded(seed), dtype=torch.float64, device="cpu")
+    found = laplace.init(Differentiated(log_density), start, laplace.Options())
+    assert torch.allclose(found.mode, (shape - 1.0) / rates, rtol=1e-3)
+    assert torch.allclose(found.factor.diagonal(), (shape - 1.0).sqrt() / rates, rtol=1e-2)
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("target", TARGETS, ids=str)
 def test_importance_sampling_from_laplace_finds_the_moments(target: Target, seed: int) -> None:
