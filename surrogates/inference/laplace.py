@@ -5,7 +5,8 @@ the mode whose precision is minus the Hessian of the log density there. Draws ar
 over proposal, smoothed as by Vehtari et al. (2024), "Pareto Smoothed Importance Sampling".
 
 The mode is found by L-BFGS from several starts, the best one kept; the Hessian is that of central
-differences of the gradient, all in one call. The proposal may be a Student t, with heavier tails.
+differences of the gradient, all in one call, which is repeated where the steps were too wide. The
+proposal may be a Student t, with heavier tails.
 """
 
 import math
@@ -25,6 +26,9 @@ from surrogates.options import option, options
 
 _SAME = 0.2
 _STEP = 1e-4
+_WIDE, _NARROW = 0.1, 0.01  # of a standard deviation: steps above the one become the other
+_LOOKS = 5
+_DIGITS = 100.0  # units of rounding that a step has at least
 NEAR = 12.0
 """How far below the highest mode, in log density, another one counts for those who sample."""
 _FLOOR = 0.05  # of the share of a mode
@@ -195,15 +199,32 @@ def run(
     return Draws(x.unsqueeze(0), value.unsqueeze(0), log_weights.unsqueeze(0), told)
 
 
-def _factor(density: Density, mode: Tensor, greatest_sd: float) -> Tensor:
-    """Lower Cholesky factor of minus the inverse Hessian; flat directions have `greatest_sd`."""
-    dim = len(mode)
+def _precision(density: Density, mode: Tensor, greatest_sd: float) -> Tensor:
+    """Minus the Hessian, by steps that are short beside the standard deviations it tells of."""
     steps = _STEP * (1.0 + mode.abs())
-    offsets = torch.diag(steps)
+    least = _DIGITS * torch.finfo(mode.dtype).eps * mode.abs()
+    precision = _differences(density, mode, steps)
+    for _ in range(_LOOKS):
+        sd = precision.diagonal().clamp_min(greatest_sd**-2.0).rsqrt()
+        wide = (steps > _WIDE * sd) & (steps > least)
+        if not bool(wide.any()):
+            break
+        steps = torch.where(wide, (_NARROW * sd).maximum(least), steps)
+        precision = _differences(density, mode, steps)
+    return precision
+
+
+def _differences(density: Density, mode: Tensor, steps: Tensor) -> Tensor:
+    """Minus the Hessian by central differences of the gradient; 0 where they are not finite."""
+    dim, offsets = len(mode), torch.diag(steps)
     _, gradient = density.value_and_grad(torch.cat([mode + offsets, mode - offsets]))
     hessian = (gradient[:dim] - gradient[dim:]) / (2.0 * steps.unsqueeze(1))
-    precision = torch.nan_to_num(-0.5 * (hessian + hessian.T), nan=0.0, posinf=0.0, neginf=0.0)
-    values, vectors = torch.linalg.eigh(precision)
+    return torch.nan_to_num(-0.5 * (hessian + hessian.T), nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def _factor(density: Density, mode: Tensor, greatest_sd: float) -> Tensor:
+    """Lower Cholesky factor of minus the inverse Hessian; flat directions have `greatest_sd`."""
+    values, vectors = torch.linalg.eigh(_precision(density, mode, greatest_sd))
     variances = values.clamp_min(greatest_sd**-2.0).reciprocal()  # the greatest first
     if variances[0] < variances[-1] * torch.finfo(variances.dtype).eps ** -0.75:
         covariance = vectors * variances @ vectors.T

@@ -228,6 +228,17 @@ def test_the_search_for_a_mode_turns_back_where_there_is_no_density(
     assert torch.allclose(found.factor.diagonal(), (shape - 1.0).sqrt() / rates, rtol=1e-2)
 
 
+@pytest.mark.parametrize(
+    ("place", "sd"), [(0.0, 1e-4), (0.0, 1e-8), (5.0, 1e-5), (2000.0, 0.1), (1e5, 1.0), (0.0, 1e3)]
+)
+def test_the_width_at_a_mode_is_told_whatever_the_unit(place: float, sd: float) -> None:
+    """Of a Student t with 4 degrees of freedom, whose curvature falls within its width."""
+    density = Differentiated(lambda x: -2.5 * torch.log1p(((x - place) / sd).square() / 4.0).sum(1))
+    start = torch.tensor([[place + 0.3 * sd], [place - 0.5 * sd]], dtype=torch.float64)
+    found = laplace.init(density, start, laplace.Options(greatest_sd=1e6))
+    assert float(found.factor) == pytest.approx(sd / math.sqrt(1.25), rel=1e-2)
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("target", TARGETS, ids=str)
 def test_importance_sampling_from_laplace_finds_the_moments(target: Target, seed: int) -> None:
