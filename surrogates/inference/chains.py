@@ -342,10 +342,12 @@ def judge(x: Tensor, value: Tensor, wanted: Wanted) -> dict[str, float]:
 
     Args:
         x: (chains, draws, dim) draws.
-        value: (chains, draws) log densities, which are judged as well.
+        value: (chains, draws) log densities, which are judged as well, unless they are all the
+            same: a density may be constant where it is not 0.
         wanted: how good that is.
     """
-    quantities = torch.cat([x, value.unsqueeze(-1)], dim=-1)
+    level = bool((value == value[0, 0]).all())
+    quantities = x if level else torch.cat([x, value.unsqueeze(-1)], dim=-1)
     worst = float(diagnostics.rhat(quantities).max())
     least = float(
         torch.minimum(diagnostics.ess_bulk(quantities), diagnostics.ess_tail(quantities)).min()

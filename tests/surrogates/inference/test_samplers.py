@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor
 
 from surrogates.errors import DataError
-from surrogates.inference import chees, diagnostics, hmc, laplace, nuts
+from surrogates.inference import chains, chees, diagnostics, hmc, laplace, nuts
 from surrogates.inference.contract import Differentiated
 from tests.surrogates.inference.targets import TARGETS, Target, funnel, gaussian, student, two_modes
 
@@ -160,6 +160,19 @@ def test_points_outside_the_support_are_rejected() -> None:
     assert bool((draws.x > 0).all())
     assert bool(torch.isfinite(draws.log_density).all())
     assert float(draws.x.mean()) == pytest.approx(math.sqrt(2 / math.pi), abs=0.05)
+
+
+def test_a_density_that_is_constant_where_it_is_not_0_can_converge() -> None:
+    x = torch.rand(8, 500, 2, generator=seeded(0), dtype=torch.float64, device="cpu")
+    value = torch.zeros_like(x[:, :, 0])
+    told = chains.judge(x, value, hmc.Options())
+    assert told["converged"] == 1.0
+    assert told["rhat_max"] < 1.01
+    assert chains.judge(x[:, :1].expand_as(x), value, hmc.Options())["converged"] == 0.0
+    told = chains.judge(
+        x, (value.T + torch.arange(8.0, dtype=value.dtype, device="cpu")).T, hmc.Options()
+    )
+    assert told["converged"] == 0.0  # of each chain another one
 
 
 @pytest.mark.parametrize(
