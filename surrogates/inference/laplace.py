@@ -113,17 +113,24 @@ def _climb(density: Guarded, start: Tensor, max_iterations: int) -> OptimizeResu
     which is no mode.
     """
 
+    walls = 0
+
     def objective(x: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        nonlocal walls
         value, gradient = density.value_and_grad(torch.as_tensor(x).to(start).unsqueeze(0))
+        walls += float(value[0]) <= density.floor
         return -float(value[0]), -gradient[0].double().cpu().numpy()
 
-    return minimize(
+    end = minimize(
         objective,
         start.double().cpu().numpy(),
         jac=True,
         method="L-BFGS-B",
         options={"maxiter": max_iterations},
     )
+    if walls:  # SciPy tells the best point, but the value of the last one tried
+        end.fun, _ = objective(end.x)
+    return end
 
 
 def around(found: list[State]) -> Proposal:
@@ -215,10 +222,19 @@ def _precision(density: Density, mode: Tensor, greatest_sd: float) -> Tensor:
 
 
 def _differences(density: Density, mode: Tensor, steps: Tensor) -> Tensor:
-    """Minus the Hessian by central differences of the gradient; 0 where they are not finite."""
-    dim, offsets = len(mode), torch.diag(steps)
-    _, gradient = density.value_and_grad(torch.cat([mode + offsets, mode - offsets]))
-    hessian = (gradient[:dim] - gradient[dim:]) / (2.0 * steps.unsqueeze(1))
+    """Minus the Hessian by differences of the gradient; 0 where they are not finite.
+
+    Central ones; where one side has no density, of the other and the mode.
+    """
+    offsets = torch.diag(steps)
+    value, gradient = density.value_and_grad(torch.cat([mode + offsets, mode - offsets]))
+    inside = torch.isfinite(value)
+    if not bool(inside.all()):
+        _, here = density.value_and_grad(mode.unsqueeze(0))
+        gradient = torch.where(inside.unsqueeze(1), gradient, here)
+    ahead, behind = gradient.chunk(2)
+    width = steps * torch.stack(inside.chunk(2)).sum(dim=0)
+    hessian = (ahead - behind) / width.unsqueeze(1)
     return torch.nan_to_num(-0.5 * (hessian + hessian.T), nan=0.0, posinf=0.0, neginf=0.0)
 
 
@@ -229,6 +245,13 @@ def _factor(density: Density, mode: Tensor, greatest_sd: float) -> Tensor:
     if variances[0] < variances[-1] * torch.finfo(variances.dtype).eps ** -0.75:
         covariance = vectors * variances @ vectors.T
         return torch.linalg.cholesky(0.5 * (covariance + covariance.T))
-    # The least variance would be lost in the rounding of the others.
-    upper = torch.linalg.qr((vectors * variances.sqrt()).T).R
+    return lower_root(vectors * variances.sqrt())  # else the least would be lost in rounding
+
+
+def lower_root(root: Tensor) -> Tensor:
+    """Lower Cholesky factor (dim, dim) of root root^T, root (dim, k), without that matrix.
+
+    In its rounding the least of variances that lie decades apart would be lost.
+    """
+    upper = torch.linalg.qr(root.T).R
     return (torch.where(upper.diagonal() < 0.0, -1.0, 1.0).unsqueeze(1) * upper).T

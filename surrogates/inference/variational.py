@@ -25,6 +25,7 @@ from surrogates.inference.contract import Counted, Density, Draws, normals
 _PENALTY = 100.0
 _PULL = 10.0
 _WORST = 1e100
+_GIVEN_UP = 2  # the line search: SciPy tells the best point, and the value of the last one tried
 _WINDOW = 5
 
 
@@ -122,7 +123,10 @@ def climb(
         callback=look,
         options={"maxiter": iterations, "maxcor": 20, "ftol": 1e-12, "gtol": 1e-9},
     )
-    return torch.as_tensor(found.x).to(start), -float(found.fun), int(found.nit)
+    best, value = torch.as_tensor(found.x).to(start), -float(found.fun)
+    if found.status == _GIVEN_UP:
+        value, _ = objective(best)
+    return best, value, int(found.nit)
 
 
 def judged(

@@ -159,7 +159,9 @@ def step(state: State, slope: Slope) -> State:
     move = move * min(1.0, math.sqrt(len(move)) / max(float(move.norm()), 1e-300))
     forward = (1.0 - size * bend).square()
     backward = 0.5 * (forward + 2.0 * size + (forward * (forward + 4.0 * size)).sqrt())
-    inner = torch.linalg.cholesky(axes * backward @ axes.T)
+    inner, failed = torch.linalg.cholesky_ex(axes * backward @ axes.T)
+    if bool(failed):  # decades between them
+        inner = laplace.lower_root(axes * backward.sqrt())
     return dataclasses.replace(
         state,
         mean=state.mean + state.factor @ move,
@@ -198,6 +200,7 @@ def wander(density: Density, state: State, options: Options, generator: Generato
     """Steps at fresh points; the Gaussian with the mean moments of the last half of them."""
     dim = len(state.mean)
     first, second = torch.zeros_like(state.mean), torch.zeros_like(state.factor)
+    roots: list[Tensor] = []
     count = max(options.points, 4 * dim)
     half = options.max_iterations // 2
     for at in range(options.max_iterations):
@@ -206,7 +209,11 @@ def wander(density: Density, state: State, options: Options, generator: Generato
         if at >= options.max_iterations - half:
             first = first + state.mean / half
             second = second + state.factor @ state.factor.T / half
-    factor = torch.linalg.cholesky(second).contiguous()  # in rows, as from_json has it
+            roots.append(state.factor / math.sqrt(half))
+    factor, failed = torch.linalg.cholesky_ex(second)
+    if bool(failed):
+        factor = laplace.lower_root(torch.cat(roots, dim=1))
+    factor = factor.contiguous()  # in rows, as from_json has it
     return dataclasses.replace(state, mean=first, factor=factor, size=0.5 * state.size)
 
 

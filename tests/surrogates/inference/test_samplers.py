@@ -242,6 +242,25 @@ def test_the_search_for_a_mode_turns_back_where_there_is_no_density(
 
 
 @pytest.mark.parametrize(
+    ("bend", "width"), [(25.0, 0.2), (0.0, 7.0)], ids=["half normal", "straight"]
+)
+@pytest.mark.parametrize("seed", range(4))
+def test_the_width_at_an_edge_is_that_of_the_side_that_has_a_density(
+    seed: int, bend: float, width: float
+) -> None:
+    def log_density(x: Tensor) -> Tensor:
+        value = -0.5 * bend * x[:, 0].square() - (bend == 0.0) * x[:, 0]
+        return torch.where(x[:, 0] > 0.0, value, -math.inf)
+
+    start = torch.rand(2, 1, generator=seeded(seed), dtype=torch.float64, device="cpu")
+    density = Differentiated(log_density)
+    found = laplace.init(density, start, laplace.Options(greatest_sd=7.0))
+    assert 0.0 < float(found.mode) < 0.1
+    assert found.value == float(density.value_and_grad(found.mode.unsqueeze(0))[0])
+    assert float(found.factor) == pytest.approx(width, rel=1e-3)
+
+
+@pytest.mark.parametrize(
     ("place", "sd"), [(0.0, 1e-4), (0.0, 1e-8), (5.0, 1e-5), (2000.0, 0.1), (1e5, 1.0), (0.0, 1e3)]
 )
 def test_the_width_at_a_mode_is_told_whatever_the_unit(place: float, sd: float) -> None:

@@ -259,6 +259,25 @@ def test_draws_of_a_gaussian_fit_have_its_moments() -> None:
     assert torch.equal(draws.log_density[0], target.density.value_and_grad(draws.x[0])[0])
 
 
+@pytest.mark.parametrize(
+    ("dtype", "power", "stochastic"),
+    [(torch.float32, 8, False), (torch.float32, 8, True), (torch.float64, 12, True)],
+)
+def test_bures_goes_on_where_curvatures_lie_decades_apart(
+    dtype: torch.dtype, power: int, stochastic: bool
+) -> None:
+    """The density is flat at its mode and falls steeply: the fit begins far too wide."""
+    density = Differentiated(lambda x: -(x**power).sum(dim=1))
+    for seed in range(3):
+        start = torch.randn(4, 6, generator=seeded(seed), dtype=dtype, device="cpu")
+        options = vi_bures.Options(stochastic=stochastic)
+        draws, found = vi_bures.run(density, start, options=options, generator=seeded(seed))
+        assert bool((found.factor.diagonal() > 0.0).all())
+        assert torch.equal(found.factor, found.factor.tril())
+        assert bool(torch.isfinite(draws.x).all())
+        assert math.isfinite(draws.diagnostics["elbo"])
+
+
 @pytest.mark.parametrize("name", ["meanfield", "fullrank", "bures"])
 def test_khat_tells_of_tails_that_are_too_light(name: str) -> None:
     target = student(dim=2, degrees=0.5)
@@ -410,6 +429,19 @@ def test_points_have_the_moments_of_a_normal(count: int, dim: int) -> None:
     assert torch.allclose(second.diagonal(), torch.ones(dim, dtype=torch.float64))
     if count >= 2 * dim:
         assert torch.allclose(second, torch.eye(dim, dtype=torch.float64), atol=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_climb_that_ends_at_a_wall_tells_the_value_where_it_ends(seed: int) -> None:
+    def objective(x: Tensor) -> tuple[float, Tensor]:
+        if bool((x <= 0.0).any()):
+            return -100.0 - 10.0 * float(x.abs().sum()), -10.0 * x.sign()
+        return -12.5 * float(x[0] ** 2) - float(x[1]), torch.stack([-25.0 * x[0], 0.0 * x[1] - 1.0])
+
+    start = torch.rand(2, generator=seeded(seed), dtype=torch.float64, device="cpu")
+    best, value, _ = variational.climb(objective, start, iterations=200, tolerance=1e-6)
+    assert value == objective(best)[0]
+    assert value > objective(start)[0]
 
 
 @each_engine
