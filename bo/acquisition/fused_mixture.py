@@ -29,6 +29,7 @@ from surrogates.compiled import compiled
 from surrogates.gp.hyperposterior import MEAN_VAR
 from surrogates.gp.lanes import exp
 from surrogates.gp.mixture import MixtureGP
+from surrogates.gp.mixture_draws import factor_of
 
 _SQRT5 = math.sqrt(5.0)
 
@@ -152,7 +153,9 @@ def imagining(model: MixtureGP, pending: Tensor | None, random: np.random.Genera
     with torch.no_grad():
         told = model.posterior(pending)
         covariance = to_dense(told.covariance_matrix)
-        factor = torch.linalg.cholesky(covariance + torch.diag_embed(1e-9 * told.variance[..., 0]))
+        covariance = covariance + torch.diag_embed(1e-9 * told.variance[..., 0])
+        # Of points that nearly coincide it takes more: what is rounded is prior variances.
+        factor = factor_of(covariance, model.unit**2 * (model.signal_var + MEAN_VAR))
         outcomes = told.mean + factor @ z.unsqueeze(-1)
         return model.condition_on_observations(pending, outcomes, 1e-6 * told.variance)
 

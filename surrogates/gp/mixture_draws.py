@@ -18,7 +18,7 @@ from torch import Tensor
 
 from surrogates.contract import State
 from surrogates.gp import hyperposterior, warp
-from surrogates.gp.conditioned import factorised
+from surrogates.gp.conditioned import MEAN_VAR, factorised
 from surrogates.gp.sampled import Sampled
 
 Own = TypeVar("Own", bound="MixtureDraws")
@@ -121,10 +121,10 @@ class MixtureDraws(Model):
         data = self.data
         if data.kernel is not None:
             a, b = self.warped(a), self.warped(b)
-            return data.kernel.between(self.draws, a, b) + hyperposterior.MEAN_VAR
+            return data.kernel.between(self.draws, a, b) + MEAN_VAR
         scale = self.lengthscale.unsqueeze(-2)
         k = correlation(a / scale, b / scale, data.matern)
-        return self.signal_var[:, None, None] * k + hyperposterior.MEAN_VAR
+        return self.signal_var[:, None, None] * k + MEAN_VAR
 
     def solve(self, y: Tensor) -> Tensor:
         """K^-1 y of (..., S, n) standardised outcomes."""
@@ -183,7 +183,9 @@ class MixtureDraws(Model):
         rest = self.between(x, x) - half.mT @ half
         n, q = half.shape[-2:]
         more = self.noise_var[:, None].expand(-1, q) if noise is None else noise / self.unit**2
-        corner = factor_of(rest + torch.diag_embed(more))
+        rest = rest + torch.diag_embed(more)
+        prior = (self.signal_var + MEAN_VAR).expand(rest.shape[:-2])  # what is rounded is these
+        corner = factor_of(rest, prior)
         batch = torch.broadcast_shapes(half.shape[:-2], self.factor.shape[:-2], corner.shape[:-2])
         top = torch.cat([self.factor, self.factor.new_zeros(*self.factor.shape[:-1], q)], dim=-1)
         low = torch.cat([half.mT.expand(*batch, q, n), corner.expand(*batch, q, q)], dim=-1)
@@ -216,13 +218,19 @@ def correlation(a: Tensor, b: Tensor, matern: bool) -> Tensor:
     return (1.0 + r + r.square() / 3.0) * torch.exp(-r)
 
 
-def factor_of(matrix: Tensor) -> Tensor:
+def factor_of(matrix: Tensor, scale: Tensor | None = None) -> Tensor:
     """Lower Cholesky factors of (..., n, n), with jitter where it takes that.
+
+    Args:
+        matrix: covariances.
+        scale: (...) which jitters are shares of; None takes the mean variance of each matrix.
 
     Raises:
         numpy.linalg.LinAlgError: no jitter makes a matrix positive definite.
     """
-    factor, failed = factorised(matrix, matrix.diagonal(dim1=-2, dim2=-1).mean(dim=-1))
+    if scale is None:
+        scale = matrix.diagonal(dim1=-2, dim2=-1).mean(dim=-1)
+    factor, failed = factorised(matrix, scale)
     if bool(failed.any()):
         raise np.linalg.LinAlgError("expected positive definite covariance matrices")
     return factor

@@ -1,5 +1,6 @@
 """Expected improvement over draws of hyperparameters, in closed form, against what it is."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Generator
 from bo.acquisition.functions import Models, acquisition
 from bo.acquisition.fused import Array
 from bo.acquisition.fused_mixture import FusedMixtureLogEI
+from bo.acquisition.fused_mixture_ehvi import FusedMixtureLogEHVI
 from surrogates.gp import hyperpriors
 from surrogates.gp.hyperposterior import Data
 from surrogates.gp.mixture import MixtureGP
@@ -103,6 +105,25 @@ def test_near_a_pending_point_little_is_left_to_gain() -> None:
     assert waiting.values(best[None])[0] < free.values(best[None])[0] - 0.5
     again = FusedMixtureLogEI(model, torch.as_tensor(best[None]), seed=0)
     assert np.array_equal(waiting.values(x), again.values(x)), "of the same seed"
+
+
+@pytest.mark.parametrize("matern", [True, False])
+@pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
+def test_pending_points_may_coincide_or_nearly(unit: float, matern: bool) -> None:
+    """Long length-scales and no noise: rounding is more than what is left to learn."""
+    model = made(1)
+    data = dataclasses.replace(model.data, y=model.data.X.sum(dim=1) - 1.5, matern=matern)
+    draws = model.draws.clone()
+    draws[:, :3], draws[:, 3], draws[:, 4] = draws[:, :3].abs() + 1.0, 4.0, -20.0
+    smooth = MixtureGP(data, draws, centre=3.0, unit=unit)
+    generator = Generator(device="cpu").manual_seed(0)
+    near = 0.5 + 1e-7 * torch.rand((6, 3), generator=generator, **F64)
+    for pending in (near, near[:1].expand(6, 3), torch.cat([data.X, data.X])):
+        function = FusedMixtureLogEI(smooth, pending, seed=0)
+        assert np.isfinite(function.values(points(10))).all()
+        assert np.isfinite(function.value_and_gradient(points(1)[0])[1]).all()
+        chosen = FusedMixtureLogEHVI([smooth, smooth], [3.0, 3.0], pending, seed=0)
+        assert np.isfinite(chosen.values(points(10))).all()
 
 
 def test_it_is_what_logei_of_a_mixture_means_on_the_cpu() -> None:
