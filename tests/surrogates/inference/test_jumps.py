@@ -192,6 +192,25 @@ def test_a_metric_is_not_stretched_to_points_far_aside(seed: int) -> None:
     assert torch.allclose(pooled_factor(still, eye), told, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+def test_nor_where_half_of_the_points_are_at_each_of_two_places(seed: int) -> None:
+    x = torch.randn((100, 3), generator=seeded(seed), **F64)
+    x[50:] = 0.5 * x[50:] + torch.tensor([500.0, 0.0, -500.0], **F64)
+    factor = pooled_factor(x, torch.eye(3, **F64))
+    assert torch.equal(factor, pooled_factor(x[50:], torch.eye(3, **F64)))
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_two_modes_with_half_of_the_chains_each_do_not_make_steps_short(seed: int) -> None:
+    generator = seeded(seed)
+    density = with_a_mode_aside(share=0.5, distance=100.0, sd=0.5)
+    start = torch.randn((4, 8), generator=generator, **F64)
+    start[2:] = 100.0 * torch.eye(8, **F64)[0] + 0.5 * start[2:]
+    options = hmc.Options(heat=1.0, jumps=0)
+    state = hmc.warm_up(density, hmc.init(density, start), options, generator)
+    assert state.step_size > 0.2
+
+
 def test_a_run_that_does_not_look_around_keeps_chains_where_they_began() -> None:
     target, generator = gaussian(2), seeded(0)
     state = hmc.init(target.density, target.starts(8, generator))
