@@ -7,6 +7,7 @@ from typing import Any
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from apps.curves import measure
 from apps.spec import BUDGET_UNITS
 from apps.store import Store
 from dashboards import actions
@@ -63,7 +64,8 @@ def _facts(run: Mapping[str, Any]) -> dict[str, tuple[str, str | None]]:
     metrics = run["metrics"]
     if run["kind"] == "bo":
         best = run["best"]
-        direction, _, name = str(metrics.get("measure") or metrics.get("goal") or "").partition(" ")
+        goal = metrics.get("measure") or metrics.get("goal")
+        name, direction = ("", "") if goal is None else measure(str(goal))
         if isinstance(best, list):
             told["Front"] = (f"{len(best):,} trials", "No other is better in every goal")
             best = None

@@ -132,7 +132,8 @@ def _curve(data: RunData) -> tuple[list[float], list[float]]:
         {"state": "complete", "number": int(trial), f"value.{name}": value}
         for trial, value in zip(found["trial"], found["value"], strict=True)
     ]
-    return run_curve({**data.run, "metrics": {"goal": f"{direction} {name}"}}, rows)
+    goals = data.goals or f"{direction} {name}"
+    return run_curve({**data.run, "metrics": {"goal": goals}}, rows)
 
 
 def _regrets(data: RunData) -> tuple[list[float], list[float]]:

@@ -556,3 +556,16 @@ def test_a_study_whose_goal_cannot_be_read_leaves_the_others(tmp_path, monkeypat
         at = open_view("run", run=name)
         assert not at.exception
         assert ("cannot be read" in words(at)) == (name == "damaged")
+
+
+def test_a_goal_of_several_words_has_its_best_and_its_course(tmp_path, monkeypatch):
+    file = tmp_path / "wald.db"
+    goal = "minimize `test loss (%)`"
+    study = bo.Study({"x": bo.real(0, 1)}, goal, name="lab", store=file, method="sobol", seed=0)
+    study.tell(study.ask()[0], 0.5)
+    open_view = opener(f"sqlite:///{file}", monkeypatch)
+    at = open_view("run", run="lab")
+    best = at.metric[0]
+    assert (best.label, best.value) == (f"Best {plain('test loss (%)')}", "0.500")
+    assert "lower is better" in best.proto.help
+    assert not open_view("compare", runs=["lab"]).error
