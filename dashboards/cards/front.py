@@ -44,7 +44,7 @@ def card(data: RunData) -> Card:
         reading="Dots: trials. Green: no other trial is better in every goal; "
         f"{counts}.{line}{more}",
         alt=f"{' against '.join(names[:2])}: {counts}.",
-        data=frame[["trial", "place", *names]],
+        data=frame,
         chart=panels[0] if len(panels) == 1 else beside(*panels),
     )
 
@@ -75,9 +75,14 @@ def placed(data: RunData) -> pd.DataFrame:
         {
             "trial": [row["number"] for row in rows],
             "place": [place(row) for row in rows],
-            **{name: [row[f"value.{name}"] for row in rows] for name, _ in said.goals},
+            **{_column(name): [row[f"value.{name}"] for row in rows] for name, _ in said.goals},
         }
     )
+
+
+def _column(goal: str) -> str:
+    """A column of its own for every goal, whatever it is named."""
+    return f"value.{goal}" if goal in ("trial", "place") else goal
 
 
 def _panel(
@@ -89,7 +94,7 @@ def _panel(
     alone: bool,
 ) -> Any:
     (x, x_direction), (y, y_direction) = first, second
-    own = frame.rename(columns={x: "x", y: "y"})[["trial", "place", "x", "y"]]
+    own = frame[["trial", "place"]].assign(x=frame[_column(x)], y=frame[_column(y)])
     present = [name for name in PLACES if (own["place"] == name).any()]
     axes: dict[str, Any] = {
         "x": alt.X(

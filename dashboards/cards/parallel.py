@@ -44,8 +44,8 @@ def card(runs: Sequence[RunData]) -> Card:
     best_first = trials.sort_values("value", ascending=direction == "minimize", kind="stable")
     shown = best_first.head(MOST_LINES).reset_index(drop=True)
     long = _long(shown, space, goal)
-    order = list(dict.fromkeys(long["axis"]))
-    x = alt.X("axis:N", title=None, sort=order).axis(
+    order = _axes(space, goal)
+    x = alt.X("axis:N", title=None, sort=order, scale=alt.Scale(domain=order)).axis(
         labelAngle=0 if len(order) <= 7 else -30, labelLimit=110, labelOverlap=False
     )
     y = alt.Y("place:Q", title=None, scale=alt.Scale(domain=[-0.06, 1.06], nice=False)).axis(None)
@@ -85,24 +85,28 @@ def card(runs: Sequence[RunData]) -> Card:
         alt=f"{marks.counted(len(shown), 'trial')} over {marks.counted(len(space), 'parameter')};"
         f" best {goal} {top}.",
         data=long[["run", "trial", "axis", "setting", "place", "value"]],
-        chart=layer(*_rulers(long, space, x), lines, halo, first, height=marks.HEIGHT + 40),
+        chart=layer(*_rulers(shown, order, space, x), lines, halo, first, height=marks.HEIGHT + 40),
     )
 
 
+def _axes(space: Mapping[str, Any], goal: str) -> list[str]:
+    """Names of the axes, also of a parameter that no trial had; the last is the value itself."""
+    return marks.distinct([*space, goal], 18)
+
+
 def _rulers(
-    long: pd.DataFrame, space: Mapping[str, Mapping[str, Any]], x: alt.X
+    shown: pd.DataFrame, axes: Sequence[str], space: Mapping[str, Mapping[str, Any]], x: alt.X
 ) -> list[alt.Chart]:
     """A line for each axis, with its ends in words."""
-    axes = list(dict.fromkeys(long["axis"]))
     ends = [_ends(table) for table in space.values()]
-    ends.append((_end(long["value"].min()), _end(long["value"].max())))
+    ends.append((_end(shown["value"].min()), _end(shown["value"].max())))
     frame = pd.DataFrame(
         {
             "axis": axes,
             "bottom": 0.0,
             "top": 1.0,
-            "low": [low for low, _ in ends[: len(axes)]],
-            "high": [high for _, high in ends[: len(axes)]],
+            "low": [low for low, _ in ends],
+            "high": [high for _, high in ends],
         }
     )
     base = alt.Chart(frame).encode(x=x)
@@ -147,8 +151,8 @@ def _trials(runs: Sequence[RunData]) -> pd.DataFrame:
 
 
 def _long(shown: pd.DataFrame, space: Mapping[str, Mapping[str, Any]], goal: str) -> pd.DataFrame:
-    """One row a trial and axis; the last axis is the value itself."""
-    axes = marks.distinct([*space, goal], 18)
+    """One row a trial and axis."""
+    axes = _axes(space, goal)
     parts: list[pd.DataFrame] = []
     for axis, (name, table) in zip(axes, space.items(), strict=False):
         column = shown.get(f"p.{name}", pd.Series([None] * len(shown), dtype=object))

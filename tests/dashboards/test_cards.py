@@ -635,6 +635,21 @@ def test_a_front_of_three_goals_has_a_panel_for_each_pair_and_no_line() -> None:
     assert ends == ["cost", "gain", "cost", "heat", "gain", "heat"]
 
 
+@pytest.mark.parametrize("names", [("x", "y", "z"), ("trial", "place", "x")])
+def test_a_front_takes_goals_of_any_name(names: tuple[str, ...]) -> None:
+    told = ((1.0, 2.0, 3.0), (2.0, 1.0, 4.0), (3.0, 3.0, 5.0))
+    goals = ", ".join(f"minimize {name}" for name in names)
+    outcomes = tuple(dict(zip(names, values, strict=True)) for values in told)
+    card = front.card(plant.__wrapped__(goals, (), outcomes))
+    spec = specification(card)
+    places = [[(row["x"], row["y"]) for row in rows] for rows in drawn(spec)]
+    first, second, third = zip(*told, strict=True)
+    pairs = ((first, second), (first, third), (second, third))
+    assert places == [list(zip(*pair, strict=True)) for pair in pairs]
+    assert card.data.columns.is_unique
+    assert card.data["place"].to_list() == ["on the front", "on the front", "beaten"]
+
+
 def test_beliefs_of_several_goals_are_shown_with_the_first_goal() -> None:
     data = of_the_first_goal(plant())
     assert data.goal == ("cost", "minimize")
@@ -945,6 +960,18 @@ def test_parallel_places_are_shares_of_the_range_and_the_best_is_first() -> None
     frame = card.data[card.data["axis"] == "x0"]
     assert list(frame["trial"]) == [1, 0]
     assert list(frame["place"]) == [0.75, 0.25]
+
+
+def test_a_parameter_that_no_trial_had_keeps_its_axis_and_the_others_their_ends() -> None:
+    data = bo([3.0, 1.0], names=("a", "never", "b"))
+    ends = {"a": (0.0, 1.0), "never": (7.0, 8.0), "b": (0.0, 100.0)}
+    space = {name: {"type": "real", "low": low, "high": high} for name, (low, high) in ends.items()}
+    trials = data.trials.copy()
+    trials["p.never"] = None
+    data = dataclasses.replace(data, parameters=space, trials=trials)
+    rulers = drawn(specification(parallel.card([data])))[0]
+    told = {row["axis"]: (row["low"], row["high"]) for row in rulers}
+    assert told == {"a": ("0", "1"), "never": ("7", "8"), "b": ("0", "100"), "loss": ("1", "3")}
 
 
 def test_of_many_trials_the_best_lines_are_drawn_and_said_so() -> None:
