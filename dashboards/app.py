@@ -108,7 +108,8 @@ def _no_store(told: str) -> None:
     st.header("No store to show")
     st.error(plain(told, 1000), icon=":material/error:")
     st.write("A first run makes a store; for example:")
-    commanded(f"wald run bo --problem branin --store {store_url()}")
+    flags = ["--problem", "branin"]
+    commanded(commands.command("run", "bo", store=store_url(), flags=flags))
     st.caption("This page looks again every 5 s.")
 
 

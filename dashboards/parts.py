@@ -1,6 +1,7 @@
 """Small pieces that pages share: commands to copy, states, errors in place of tracebacks."""
 
 import functools
+import re
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -29,14 +30,20 @@ def calm(view: Callable[_P, None]) -> Callable[_P, None]:
     return guarded
 
 
-def commanded(line: str, what: str | None = None) -> None:
-    """The command for what a button does, to copy: a click selects all of it.
+def commanded(lines: str, what: str | None = None) -> None:
+    """The commands for what a button does, one a line, to copy: a click selects all of one.
 
     Not `st.code`, which has every browser load 1.5 MB of syntax highlighting first.
     """
     if what is not None:
         st.caption(what)
-    st.markdown(f"`` {line} ``")
+    st.markdown("\n\n".join(_code(line) for line in lines.splitlines()))
+
+
+def _code(line: str) -> str:
+    """As code of markdown: between more backticks than there are in a row within it."""
+    most = max((len(found) for found in re.findall("`+", line)), default=1)
+    return f"{'`' * (most + 1)} {line} {'`' * (most + 1)}"
 
 
 def badge(state: str) -> None:

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import io
 import re
+import shlex
 import shutil
 import sqlite3
 from pathlib import Path
@@ -343,7 +344,10 @@ def test_start_makes_one_run_per_seed_with_the_options_given(page: Open, store: 
     assert sorted(row.spec.seed for row in made) == [5, 6, 7]
     assert {row.spec.options["acquisition"] for row in made} == {"ucb"}
     assert all(set(row.spec.options) == {"acquisition"} for row in made)
-    assert words(at).count("wald submit") == 3
+    told = [paragraph for each in at.markdown for paragraph in each.value.split("\n\n")]
+    lines = [line.strip("` ") for line in told if "wald submit" in line]
+    assert [line.count("wald submit") for line in lines] == [1, 1, 1]
+    assert [shlex.split(line)[shlex.split(line).index("--seed") + 1] for line in lines] == [*"567"]
 
 
 def test_start_offers_what_suits_the_goals_of_a_problem(page: Open, store: Store):
