@@ -2,6 +2,7 @@
 
 import functools
 import json
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -96,10 +97,10 @@ def notes(store: Store, run_id: str | None) -> None:
         return
     logged = store.events(run_id, kind="log")
     written = [e for e in logged if isinstance(e.payload.get("note"), str)]
-    now = max((e.time for e in logged), default=0.0)
+    now = time.time()
     for event in written:
         st.markdown(f":material/sticky_note_2: {plain(event.payload['note'], LONGEST_NOTE)}")
-        st.caption(ago(event.time, max(now, event.time)))
+        st.caption(ago(event.time, now))
     if not written:
         st.caption("No note yet.")
 

@@ -7,11 +7,18 @@ LONGEST = 20_000
 
 
 def runs(values: Sequence[str], known: Collection[str]) -> tuple[list[str], list[str]]:
-    """Ids out of `runs=a,b,c` or `runs=a&runs=b`: those that exist, and those that do not."""
-    text = ",".join(values)[:LONGEST]
-    asked = dict.fromkeys(part.strip() for part in text.split(",") if part.strip())
+    """Ids out of `runs=a,b,c` or `runs=a&runs=b`: those that exist, and those that do not.
+
+    The name of a study by hand may have commas of its own.
+    """
+    parts = [part for text in values for part in _parts(text[:LONGEST], known)]
+    asked = dict.fromkeys(part for part in parts if part)
     found = [name for name in asked if name in known]
     return found[:MOST_COMPARED], [name for name in asked if name not in known]
+
+
+def _parts(text: str, known: Collection[str]) -> list[str]:
+    return [text] if text in known else [part.strip() for part in text.split(",")]
 
 
 def group_name(kind: str, problem: str) -> str:

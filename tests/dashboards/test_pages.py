@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 import bo
 from apps.events import Event
@@ -191,6 +192,17 @@ def test_notes_are_kept_and_harmless(page: Open, store: Store):
     notes = [event.payload["note"] for event in store.events("constant", kind="log")]
     assert notes == ["<b>50 %</b> *more* [x](http://y)"]
     assert plain(notes[0]) in words(page("run", run="constant"))
+
+
+def test_a_note_tells_how_old_it_is(page: Open, store: Store):
+    store.record("two-metrics", [Event("log", None, {"note": "an hour ago"})])
+    with store.engine.begin() as connection:
+        connection.execute(
+            sa.text("UPDATE events SET time = time - 3600 WHERE run_id = :run AND kind = 'log'"),
+            {"run": "two-metrics"},
+        )
+    told = words(page("run", run="two-metrics"))
+    assert told.index("an hour ago") < told.index("60 min ago")
 
 
 def test_stop_asks_once(page: Open, store: Store):
@@ -539,6 +551,7 @@ def test_times_in_words():
 
 def test_links_read_what_is_sensible():
     assert links.runs(["a,b", "c", "a"], ["a", "c"]) == (["a", "c"], ["b"])
+    assert links.runs(["a, b", "c"], ["a, b", "c"]) == (["a, b", "c"], [])
     assert links.last("last 50") == 50
     assert [links.last(text) for text in ("all", None, "last x", "last -1", "last 0")] == [None] * 5
     assert links.group("bo p q", {("bo", "p q")}) == ("bo", "p q")
