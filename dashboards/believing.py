@@ -21,7 +21,7 @@ from dashboards.cards import (
 from dashboards.cards.card import NotYet, draw, lit
 from dashboards.data import RunData, of_the_first_goal, over
 from dashboards.parts import calm, commanded, url_value
-from dashboards.words import NOTHING, number, plain
+from dashboards.words import NOTHING, label, number, plain
 
 MOST_SLICES = 4
 
@@ -101,6 +101,7 @@ def _paired(data: RunData) -> tuple[str, ...]:
     picked = st.pills(
         "Pair of",
         names,
+        format_func=label,
         selection_mode="multi",
         key="pair-of",
         bind="query-params",
@@ -181,6 +182,7 @@ def _along(slices: Sequence[str], posterior: Mapping[str, Any]) -> list[str]:
     picked = st.pills(
         "Slices along",
         list(slices),
+        format_func=label,
         selection_mode="multi",
         key="along",
         bind="query-params",
@@ -197,6 +199,7 @@ def _mapped(store: Store, data: RunData, slices: Sequence[str]) -> RunData:
     picked = st.pills(
         "Map over",
         list(slices),
+        format_func=label,
         selection_mode="multi",
         key="axes",
         bind="query-params",

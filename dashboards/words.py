@@ -1,9 +1,11 @@
 """How pages put numbers, times and states into words: three significant digits, "12 s ago"."""
 
 import math
+import re
 from typing import Any, Literal
 
 NOTHING = "–"
+_WORDS = re.compile(r"(?!www\.)[^\W_]+(?:[_ .-][^\W_]+)*")
 BADGES: dict[str, Literal["green", "blue", "gray", "red", "orange"]] = {
     "running": "green",
     "queued": "blue",
@@ -101,6 +103,11 @@ def plain(text: Any, longest: int = 300) -> str:
     for link in ("://", "www."):  # an invisible joiner keeps an address from becoming a link
         line = line.replace(link, f"{link[0]}\u2060{link[1:]}")
     return "".join(f"\\{c}" if c in "\\`*_{}[]<>()#+-.!|$~:^" else c for c in line)
+
+
+def label(text: str) -> str:
+    """As `plain`; a name of mere words as it is, since labels of choices stand in addresses too."""
+    return text if _WORDS.fullmatch(text) else plain(text)
 
 
 def _whole(seconds: float) -> str:

@@ -14,10 +14,14 @@ import pytest
 import sqlalchemy as sa
 
 import bo
+from apps import runner
 from apps.events import Event
 from apps.export import export
 from apps.store import Store
 from apps.summary import all_objects, compare, run_object
+from bo.contract import Problem
+from bo.goals import Goal
+from bo.space import Space
 from dashboards import data, experiment_orders, links, listing, orders
 from dashboards.words import ago, duration, exact, number, plain
 from tests.dashboards import awkward
@@ -268,6 +272,23 @@ def test_a_pair_of_hyperparameters_is_picked_by_name(page: Open, store: Store):
     assert other != own
     at = at.pills(key="pair-of").set_value(picked[:1]).run()
     assert "A pair is of two hyperparameters; 1 are picked." in words(at)
+
+
+def test_names_of_parameters_to_pick_are_no_markdown(tmp_path, monkeypatch):
+    store = Store.open(str(tmp_path / "wald.db"), create=True)
+    space = Space({name: bo.real(0.0, 1.0) for name in ("*x*", ":red[y]", "plain_z")})
+    goal = Goal("value", "minimize")
+    problem = Problem("branin", space, goal, lambda parameters, seed: parameters["*x*"])
+    store.create_run("odd", awkward.spec(method="gp-map", budget=6), runner.versions())
+    runner.execute("odd", store, problem=problem)
+    at = opener(store.url, monkeypatch)("run", run="odd")
+    pills = at.pills(key="along")
+    assert pills.options == [plain("*x*"), plain(":red[y]"), "plain_z"]
+    pills.set_value(["*x*", "plain_z"]).run()
+    assert not at.exception
+    told = words(at)
+    assert f"Belief along {plain('*x*')}" in told
+    assert f"Belief along {plain(':red[y]')}" not in told
 
 
 def test_a_map_of_other_axes_is_asked_for_and_shown(page: Open, store: Store):
