@@ -3,6 +3,7 @@
 from typing import Any
 
 import altair as alt
+import numpy as np
 import pandas as pd
 
 from apps.curves import style
@@ -36,8 +37,9 @@ def card(data: RunData, *, x: Along = "step") -> Card:
     lines: list[pd.DataFrame] = []
     for name, what in (("return", TRAINING), ("evaluation", GREEDY)):
         own = frame[["step", "cpu_seconds", name]].rename(columns={name: "value"})
-        if name == "evaluation":  # it is repeated until the next one
-            own = own[own["value"].ne(own["value"].shift())]
+        if name == "evaluation":  # it is repeated until the next one, which may be as good
+            told = frame[["evaluation", "kept_step"]].fillna(-np.inf)
+            own = own[told.ne(told.shift()).any(axis=1)]
         own = thin(own[own["value"].notna()], x, "value")
         lines.append(own.assign(what=what))
     long = pd.concat(lines)[[x, "what", "value"]]
@@ -67,19 +69,22 @@ def card(data: RunData, *, x: Along = "step") -> Card:
     kept = frame.iloc[-1]
     told = ""
     if pd.notna(kept["kept_evaluation"]):
-        at = frame.loc[frame["step"] >= kept["kept_step"], x]
-        spot = pd.DataFrame({x: [at.iloc[0]], "value": [kept["kept_evaluation"]]})
-        layers.append(
-            alt.Chart(spot)
-            .mark_point(shape="diamond", size=170, filled=True, color=BEST, opacity=1)
-            .encode(
-                x=step_axis(data, x),
-                y=alt.Y("value:Q"),
-                tooltip=[marks.tip("value", "weights kept: greedy return")],
-            )
-        )
         told = f" The best weights so far, {number(float(kept['kept_evaluation']))}, are kept"
-        reading += f"{told} (diamond)."
+        if kept["kept_step"] >= frame["step"].iloc[0]:
+            at = frame.loc[frame["step"] >= kept["kept_step"], x]
+            spot = pd.DataFrame({x: [at.iloc[0]], "value": [kept["kept_evaluation"]]})
+            layers.append(
+                alt.Chart(spot)
+                .mark_point(shape="diamond", size=170, filled=True, color=BEST, opacity=1)
+                .encode(
+                    x=step_axis(data, x),
+                    y=alt.Y("value:Q"),
+                    tooltip=[marks.tip("value", "weights kept: greedy return")],
+                )
+            )
+            reading += f"{told} (diamond)."
+        else:
+            reading += f"{told}; they are from before what is drawn."
     score = _score(data)
     if score is not None:
         reading += f" Final score {score}, over 20 episodes of its own."

@@ -207,7 +207,7 @@ def rl(count: int) -> RunData:
             "length": 10.0 + i,
             "evaluation": None if i < 1 else float(2 * (i // 2)),
             "kept_evaluation": None if i < 1 else float(2 * (i // 2)),
-            "kept_step": None if i < 1 else 1000 * ((i + 1) // 2),
+            "kept_step": None if i < 1 else 1000 if i == 1 else 500 + 1000 * (i // 2),
             "epsilon": 1.0 / (i + 1),
             "loss": None if i < 1 else 1.0 / i,
         }
@@ -931,6 +931,25 @@ def test_returns_show_an_evaluation_once() -> None:
     greedy = card.data[card.data["return"] == returns.GREEDY]
     assert list(greedy["step"]) == [1000, 1500, 2500]
     assert "9.00 ± 1.00" in card.reading
+
+
+def test_returns_show_evaluations_that_are_equally_good() -> None:
+    data = rl(6)
+    perfect = data.steps.assign(evaluation=500.0, kept_evaluation=500.0)
+    card = returns.card(dataclasses.replace(data, steps=perfect))
+    greedy = card.data[card.data["return"] == returns.GREEDY]
+    assert list(greedy["step"]) == [500, 1000, 1500, 2500]
+    assert list(greedy["value"]) == [500.0] * 4
+
+
+def test_weights_kept_before_what_is_drawn_have_no_place_in_it() -> None:
+    data = rl(6)  # the best are kept at 2,500 steps
+    marked = [view["mark"] for view in views(specification(returns.card(data)))]
+    assert "diamond" in [mark.get("shape") for mark in marked]
+    card = returns.card(dataclasses.replace(data, steps=data.steps.tail(1)))
+    assert "are kept; they are from before what is drawn." in card.reading
+    marked = [view["mark"] for view in views(specification(card))]
+    assert "diamond" not in [mark.get("shape") for mark in marked]
 
 
 def test_bands_are_quartiles_over_runs_of_a_method() -> None:

@@ -278,7 +278,7 @@ def test_names_of_parameters_to_pick_are_no_markdown(tmp_path, monkeypatch):
     store = Store.open(str(tmp_path / "wald.db"), create=True)
     space = Space({name: bo.real(0.0, 1.0) for name in ("*x*", ":red[y]", "plain_z")})
     goal = Goal("value", "minimize")
-    problem = Problem("branin", space, goal, lambda parameters, seed: parameters["*x*"])
+    problem = Problem("branin", space, goal, lambda parameters, seed: float(parameters["*x*"]))
     store.create_run("odd", awkward.spec(method="gp-map", budget=6), runner.versions())
     runner.execute("odd", store, problem=problem)
     at = opener(store.url, monkeypatch)("run", run="odd")
