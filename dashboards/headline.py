@@ -11,6 +11,7 @@ from apps.curves import measure
 from apps.spec import BUDGET_UNITS
 from apps.store import Store
 from dashboards import actions
+from dashboards.cards.marks import counted
 from dashboards.data import buffer_of, row_of, the_object
 from dashboards.parts import badge, calm, facts, refreshed
 from dashboards.words import ago, duration, exact, number, plain
@@ -34,7 +35,7 @@ def headline(
     now = time.time()
     with st.container(horizontal=True, vertical_alignment="center"):
         st.header(_title(run), anchor=False, width="content")
-        badge(run["state"])
+        badge(run["state"], by_hand=run["problem"] is None)
     facts(_facts(run) | _clocks(run, None if row is None else row.heartbeat, now))
     if run.get("error"):
         st.error(plain(run["error"], 600), icon=":material/error:")
@@ -67,7 +68,7 @@ def _facts(run: Mapping[str, Any]) -> dict[str, tuple[str, str | None]]:
         goal = metrics.get("measure") or metrics.get("goal")
         name, direction = ("", "") if goal is None else measure(str(goal))
         if isinstance(best, list):
-            told["Front"] = (f"{len(best):,} trials", "No other is better in every goal")
+            told["Front"] = (counted(len(best), "trial"), "No other is better in every goal")
             best = None
             value = run["score"]
         else:
@@ -80,7 +81,7 @@ def _facts(run: Mapping[str, Any]) -> dict[str, tuple[str, str | None]]:
         told[f"Best {plain(name, 40)}" if name else "Best"] = (number(value), about + where)
         failed = run["trials"]["failed"]
         if failed:
-            told["Failed"] = (f"{failed:,} trials", "Reasons are in the card of failures")
+            told["Failed"] = (counted(failed, "trial"), "Reasons are in the card of failures")
     elif run["kind"] == "bandit":
         reward = metrics.get("reward")
         told["Reward"] = (number(reward), "Sum over the rounds so far; higher is better")

@@ -9,6 +9,7 @@ import streamlit as st
 from apps.spec import BUDGET_UNITS, KINDS
 from apps.store import Store, UsageError, current_state
 from dashboards import commands, experiment_orders, orders
+from dashboards.cards.marks import counted
 from dashboards.experiment_orders import Order
 from dashboards.parts import VIEWS, badge, calm, commanded
 from dashboards.words import plain
@@ -170,8 +171,9 @@ def _order(store: Store, fields: Mapping[str, Any], offered: orders.Offer) -> No
             on_click=functools.partial(_start, store, dict(fields)),
         )
     st.caption(
-        f"{len(order.plan.problems)} problems × {len(order.plan.methods)} methods × "
-        f"{len(order.plan.seeds)} seeds. Its file:"
+        f"{counted(len(order.plan.problems), 'problem')} × "
+        f"{counted(len(order.plan.methods), 'method')} × "
+        f"{counted(len(order.plan.seeds), 'seed')}. Its file:"
     )
     st.code(order.source, language="toml")
     st.download_button(

@@ -10,7 +10,7 @@ from typing import Any, NoReturn, ParamSpec
 import streamlit as st
 
 from apps.store import StoreError, UsageError
-from dashboards.words import BADGES, EXPLAINED, ICONS, ago, plain
+from dashboards.words import BADGES, BY_HAND, EXPLAINED, ICONS, ago, plain
 
 VIEWS = Path(__file__).resolve().parent / "views"
 
@@ -46,10 +46,11 @@ def _code(line: str) -> str:
     return f"{'`' * (most + 1)} {line} {'`' * (most + 1)}"
 
 
-def badge(state: str) -> None:
+def badge(state: str, *, by_hand: bool = False) -> None:
     """A state in a word with its colour; what it means on hovering."""
+    explained = BY_HAND if by_hand else EXPLAINED
     st.badge(
-        state, icon=ICONS.get(state), color=BADGES.get(state, "gray"), help=EXPLAINED.get(state)
+        state, icon=ICONS.get(state), color=BADGES.get(state, "gray"), help=explained.get(state)
     )
 
 

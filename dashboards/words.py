@@ -25,6 +25,11 @@ EXPLAINED = {
     "interrupted": "ended by a signal, such as Ctrl-C; can be resumed",
     "lost": "its process is gone without a last word; can be resumed",
 }
+BY_HAND = {
+    "running": "somebody tries what was asked, and has not told all of it yet",
+    "stopped": "all that was asked is told; more can be asked at any time",
+}
+"""The same two of a study by hand, which no process drives."""
 ICONS = {
     "queued": ":material/hourglass_empty:",
     "running": ":material/play_arrow:",

@@ -103,14 +103,18 @@ def one_problem(runs: Sequence[RunData]) -> tuple[str, str]:
     if not runs:
         raise NotYet("Choose runs to compare.")
     for what in ("kind", "problem"):
-        found = list(dict.fromkeys(str(data.run.get(what)) for data in runs))
+        found = list(dict.fromkeys(_told(data, what) for data in runs))
         if len(found) > 1:
             raise NotYet(f"Only runs of one {what} can share a picture; here are {_and(found)}.")
     goals = list(dict.fromkeys(data.goal for data in runs if data.goal is not None))
     if len(goals) > 1:
         names = [f"{direction} {name}" for name, direction in goals]
         raise NotYet(f"Only runs with one goal can share a picture; here are {_and(names)}.")
-    return str(runs[0].run["kind"]), str(runs[0].run.get("problem"))
+    return _told(runs[0], "kind"), _told(runs[0], "problem")
+
+
+def _told(data: RunData, what: str) -> str:
+    return "a problem by hand" if what == "problem" and marks.by_hand(data) else str(data.run[what])
 
 
 def _curve(data: RunData) -> tuple[list[float], list[float]]:

@@ -24,6 +24,11 @@ def belief_of(data: RunData) -> Mapping[str, Any]:
     )
     if data.posterior_steps:
         raise NotYet("No belief is kept at this step; choose another one.")
+    if marks.by_hand(data):
+        raise NotYet(
+            "A study that is asked and told by hand keeps no belief; wald run and wald optimize"
+            " keep theirs."
+        )
     ended = data.run.get("state") in ("finished", "failed", "stopped", "interrupted")
     kept = "was kept" if ended else "is kept yet"
     raise NotYet(

@@ -39,6 +39,11 @@ def card(data: RunData) -> Card:
         found = trials[column] if column in trials else pd.Series(np.nan, index=trials.index)
         frame = frame.assign(**{name: marks.numbers(found).reindex(frame["trial"]).to_numpy()})
     frame = frame[frame["expected"].notna() & frame["std"].notna()]
+    if len(frame) == 0 and marks.by_hand(data):
+        raise NotYet(
+            "A study that is asked and told by hand keeps no predictions; wald run and wald"
+            " optimize keep theirs."
+        )
     if len(frame) == 0:
         raise NotYet(
             f"No measured trial was predicted: {marks.counted(len(trials), 'trial')} so far are"

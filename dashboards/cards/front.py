@@ -117,7 +117,7 @@ def _panel(
                 "place:N",
                 title=None,
                 scale=alt.Scale(domain=present, range=[PLACES[name] for name in present]),
-                legend=alt.Legend(orient="top"),
+                legend=alt.Legend(orient="top", columns=0 if alone else 2),
             ),
             tooltip=[
                 marks.tip("trial", "trial"),

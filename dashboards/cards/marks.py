@@ -22,6 +22,11 @@ def name_of(data: RunData) -> str:
     return f"{run.get('method')} on {run.get('problem') or run.get('run_id')}{seed}"
 
 
+def by_hand(data: RunData) -> bool:
+    """Whether a person or a program asks and tells, and no run drives the study."""
+    return data.run.get("problem") is None
+
+
 def goal_of(data: RunData) -> tuple[str, str]:
     """Name and direction of the goal. Raises `NotYet` where the study has none yet."""
     if data.goal is None:

@@ -12,6 +12,7 @@ from dashboards import commands
 from dashboards.arrange import grid
 from dashboards.cards import experiment_curves, experiment_table, ranks, standing
 from dashboards.cards.card import draw
+from dashboards.cards.marks import counted
 from dashboards.data import open_store
 from dashboards.experimenting import Experiment, listed, load
 from dashboards.parts import VIEWS, badge, calm, commanded, facts, move, refreshed, url_value
@@ -259,7 +260,7 @@ def _runs(found: Experiment) -> None:
     failed = [row for row in told if row["state"] == "failed"]
     skipped = (found.results or {}).get("skipped") or []
     if failed:
-        st.warning(f"{len(failed)} runs failed:", icon=":material/warning:")
+        st.warning(f"{counted(len(failed), 'run')} failed:", icon=":material/warning:")
         for row in failed[:10]:
             st.markdown(f"- {plain(row['run'], 200)}: {plain(row['error'] or NOTHING, 300)}")
     for row in skipped[:10]:

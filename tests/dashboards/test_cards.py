@@ -631,6 +631,7 @@ def test_a_front_of_three_goals_has_a_panel_for_each_pair_and_no_line() -> None:
     spec = specification(card)
     assert len(spec["concat"]) == 3
     assert {view["mark"]["type"] for view in views(spec)} == {"circle"}
+    assert {colour["legend"]["columns"] for colour in encoded(spec, "color")} == {2}
     ends = [encoded(part, axis)[0]["title"].split()[0] for part in spec["concat"] for axis in "xy"]
     assert ends == ["cost", "gain", "cost", "heat", "gain", "heat"]
 
@@ -1050,6 +1051,9 @@ def test_long_loops_are_thinned() -> None:
         (lambda: belief_1d.card(bo(SOME)), "5 trials done"),
         (lambda: belief_map.card(bo(SOME)), "No belief is kept yet"),
         (lambda: importance.card(bo(SOME)), "No belief is kept yet"),
+        (lambda: belief_1d.card(plant()), "told by hand keeps no belief"),
+        (lambda: calibration.card(of_the_first_goal(plant())), "told by hand keeps no predictions"),
+        (lambda: bands.card([plant(), bo(SOME)]), "here are a problem by hand and toy"),
         (
             lambda: belief_map.card(bo(SOME, names=("x0",), posterior=belief(("x0",)))),
             "A map needs two free parameters",

@@ -23,7 +23,7 @@ from bo.contract import Problem
 from bo.goals import Goal
 from bo.space import Space
 from dashboards import data, experiment_orders, links, listing, orders
-from dashboards.words import ago, duration, exact, number, plain
+from dashboards.words import BY_HAND, ago, duration, exact, number, plain
 from tests.dashboards import awkward
 from tests.dashboards.opening import Open, opener, words
 
@@ -594,6 +594,18 @@ def test_a_study_whose_goal_cannot_be_read_leaves_the_others(tmp_path, monkeypat
         at = open_view("run", run=name)
         assert not at.exception
         assert ("cannot be read" in words(at)) == (name == "damaged")
+
+
+def test_a_study_by_hand_is_told_of_in_its_own_words(tmp_path, monkeypatch):
+    file = tmp_path / "wald.db"
+    study = bo.Study({"x": bo.real(0, 1)}, name="lab", store=file, method="gp-map", seed=0)
+    study.tell(study.ask()[0], 0.5)
+    study.fail(study.ask()[0], "spilled")
+    at = opener(f"sqlite:///{file}", monkeypatch)("run", run="lab")
+    assert [each.value for each in at.metric if each.label == "Failed"] == ["1 trial"]
+    assert "keeps no belief" in words(at)
+    (badge,) = [each for each in at.markdown if "-badge[" in each.value and "stopped" in each.value]
+    assert badge.proto.help == BY_HAND["stopped"]
 
 
 def test_a_goal_of_several_words_has_its_best_and_its_course(tmp_path, monkeypatch):
