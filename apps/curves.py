@@ -138,26 +138,32 @@ def _trial(row: Mapping[str, Any], goals: Goals) -> Trial:
     return Trial(row["number"], {}, "complete", {n: v for n, v in values.items() if v is not None})
 
 
-def quartiles(method: str, runs: Sequence[Curve], *, points: int = POINTS) -> pd.DataFrame:
+def quartiles(
+    method: str, runs: Sequence[Curve], *, points: int = POINTS, held: bool = True
+) -> pd.DataFrame:
     """Median and quartiles over runs, from the step on that every run has reached.
 
     Args:
         method: fills the column of that name.
         runs: steps and values, at least one each.
         points: most rows of the result; the last step is always kept.
+        held: whether a run that has ended keeps its last value, as the best so far does. A sum of
+            regrets would have grown: then the result ends where the shortest run does.
 
     Returns:
         Columns method, step, low, median, high, runs.
     """
     grid = np.unique(np.concatenate([np.asarray(steps, dtype=float) for steps, _ in runs]))
-    grid = grid[grid >= max(steps[0] for steps, _ in runs)]
+    first = max(steps[0] for steps, _ in runs)
+    last = max(grid[-1] if held else min(steps[-1] for steps, _ in runs), first)
+    grid = grid[(grid >= first) & (grid <= last)]
     if len(grid) > points:
         grid = grid[np.linspace(0, len(grid) - 1, points).astype(int)]
-    held = []
+    found = []
     for steps, values in runs:  # a run keeps its last value until its next step
         position = np.searchsorted(np.asarray(steps, dtype=float), grid, side="right") - 1
-        held.append(np.asarray(values, dtype=float)[position])
-    low, median, high = np.quantile(np.array(held), [0.25, 0.5, 0.75], axis=0)
+        found.append(np.asarray(values, dtype=float)[position])
+    low, median, high = np.quantile(np.array(found), [0.25, 0.5, 0.75], axis=0)
     return pd.DataFrame(
         {
             "method": method,

@@ -279,7 +279,7 @@ def curves(results: Results, points: int = CURVE_POINTS) -> dict[str, list[dict[
             runs = [run.curve for run in outcomes if run.curve[0]]
             if not runs:
                 continue
-            frame = quartiles(method.label, runs, points=points)
+            frame = quartiles(method.label, runs, points=points, held=results.plan.kind == "bo")
             told = {name: frame[name].tolist() for name in ("step", "low", "median", "high")}
             method_curve = {"method": method.label, "runs": len(runs), **told}
             drawn.setdefault(problem.label, []).append(method_curve)

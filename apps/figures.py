@@ -39,7 +39,8 @@ def bands(
             handed out in order.
     """
     methods = [method for method, runs in curves.items() if runs]
-    data = pd.concat([quartiles(method, curves[method]) for method in methods])
+    held = kind in (None, "bo")
+    data = pd.concat([quartiles(method, curves[method], held=held) for method in methods])
     styles = [
         Style(PALETTE[place % len(PALETTE)], (1, 0)) if kind is None else style(kind, method)
         for place, method in enumerate(methods)

@@ -45,7 +45,8 @@ def card(
             if show == "regret"
             else "None of these runs has a result to draw yet."
         )
-    frame = pd.concat(_thinned(method, several) for method, several in curves.items())
+    held = kind == "bo"
+    frame = pd.concat(_thinned(method, several, held) for method, several in curves.items())
     methods = list(curves)
     styles = [style(kind, method) for method in methods]
     title = (
@@ -91,7 +92,7 @@ def card(
     ]
     return Card(
         title=f"{len(runs)} runs on {problem}",
-        reading=_reading(curves),
+        reading=_reading(curves, held),
         alt=f"Median at the end, by method: {'; '.join(ends)}.",
         data=frame,
         chart=layer(band.add_params(marks.zoom("x", "y")), line, height=marks.HEIGHT),
@@ -149,17 +150,19 @@ def _regrets(data: RunData) -> tuple[list[float], list[float]]:
     return [trial + 1 for trial in found["trial"]], found["regret"].to_list()
 
 
-def _thinned(method: str, runs: list[Curve]) -> pd.DataFrame:
-    whole = quartiles(method, runs, points=10_000)
+def _thinned(method: str, runs: list[Curve], held: bool) -> pd.DataFrame:
+    whole = quartiles(method, runs, points=10_000, held=held)
     return thin(whole, "step", ["low", "median", "high"])
 
 
-def _reading(curves: dict[str, list[Curve]]) -> str:
+def _reading(curves: dict[str, list[Curve]], held: bool) -> str:
     counts = {method: len(runs) for method, runs in curves.items()}
     if max(counts.values()) == 1:
         return "One line a method. There is one run of each, so there are no bands yet: add seeds."
     told = ", ".join(f"{method} {count}" for method, count in counts.items())
-    return f"Line: median over runs. Band: lower to upper quartile. Runs: {told}."
+    cut = not held and any(len({steps[-1] for steps, _ in runs}) > 1 for runs in curves.values())
+    more = " A line ends where the shortest run of its method does." if cut else ""
+    return f"Line: median over runs. Band: lower to upper quartile. Runs: {told}.{more}"
 
 
 def _and(names: list[str]) -> str:

@@ -964,6 +964,16 @@ def test_bands_are_quartiles_over_runs_of_a_method() -> None:
     assert scale["range"] == [style("bo", m).colour for m in ("gp-map", "random")]
 
 
+def test_sums_over_rounds_end_with_the_shortest_run() -> None:
+    card = bands.card([bandit([50, 100, 150, 200]), bandit([50, 100])])
+    assert list(card.data["step"]) == [50, 100]
+    assert list(card.data["median"]) == pytest.approx([5.0, 10.0])
+    assert "A line ends where the shortest run of its method does." in card.reading
+    best = bands.card([bo([4.0, 3.0, 2.0]), bo([4.0])])  # a best so far stays the best
+    assert list(best.data["median"]) == [4.0, 3.5, 3.0]
+    assert "shortest" not in best.reading
+
+
 def test_final_scores_have_the_interval_of_the_command_line() -> None:
     from apps.summary import compare
 
