@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
+import pandas as pd
 import streamlit as st
 
 from apps.curves import told
@@ -211,6 +212,28 @@ def _tail(data: RunData, last: int | None) -> RunData:
     )
 
 
+def listed(rows: pd.DataFrame, goals: str | None) -> pd.DataFrame:
+    """The columns of the records, named as in an export.
+
+    Parameters and outcomes have their own names, an outcome named as a parameter is `value.NAME`;
+    what is ours has `trial.` before it where one of them is named so.
+    """
+    shown = rows.drop(columns=["started", "outcomes", "predicted_quantiles"], errors="ignore")
+    own = [str(name) for name in shown if not str(name).startswith("p.")]
+    names = [str(name).removeprefix("p.") for name in shown if str(name) not in own]
+    outcomes = told(goals).outcomes if "outcomes" in rows and goals is not None else ()
+    values: dict[str, pd.Series[Any]] = {}
+    for name in outcomes if len(outcomes) > 1 else ():
+        told_of = [(each or {}).get(name) for each in rows["outcomes"]]
+        values[f"value.{name}" if name in names else name] = pd.Series(told_of, index=rows.index)
+    taken = {*names, *values}
+    shown = shown.rename(
+        columns={name: f"trial.{name}" for name in own if name in taken}
+        | {f"p.{name}": name for name in names}
+    ).assign(**values)
+    return shown.loc[:, ~shown.columns.duplicated()].dropna(axis="columns", how="all")
+
+
 def _records(data: RunData) -> None:
     """The rows themselves, newest first; made only when somebody opens them."""
     opened = st.expander("All records", icon=":material/table_rows:", on_change="rerun", key="rows")
@@ -221,15 +244,7 @@ def _records(data: RunData) -> None:
         if len(rows) == 0:
             st.caption("No record yet.")
             return
-        shown = rows.drop(
-            columns=["started", "outcomes", "predicted_quantiles"], errors="ignore"
-        )  # the cards show them
-        if "outcomes" in rows and data.goals is not None:
-            more = [name for name in told(data.goals).outcomes if f"p.{name}" not in rows]
-            for name in more if len(more) > 1 else []:
-                shown[name] = [(each or {}).get(name) for each in rows["outcomes"]]
-        shown = shown.rename(columns=lambda name: str(name).removeprefix("p."))
-        shown = shown.loc[:, ~shown.columns.duplicated()].dropna(axis="columns", how="all")
+        shown = listed(rows, data.goals)
         if data.records > MOST_RECORDS:
             st.caption(f"Some of the {data.records:,} records; the CSV of Download has them all.")
         texts = {name: st.column_config.Column(name, width="small") for name in shown.columns}

@@ -21,6 +21,7 @@ from apps.spec import RunSpec
 from apps.store import Store
 from apps.summary import find_object
 from dashboards import theme
+from dashboards.arrange import listed
 from dashboards.buffer import Buffer
 from dashboards.cards import (
     arms,
@@ -1019,6 +1020,23 @@ def test_differences_are_those_of_the_specs() -> None:
     table = differences.card(runs, specs).data.set_index("what")
     assert list(table.index) == ["seed", "option beta"]
     assert list(table.loc["option beta"]) == ["1", "2"]
+
+
+# Records
+
+
+def test_records_have_all_parameters_and_outcomes_whatever_they_are_named() -> None:
+    one = bo([2.0, 1.0], names=("value", "state", "x"))
+    shown = listed(one.trials, "minimize loss")
+    assert {"number", "trial.value", "value", "trial.state", "state", "x"} <= set(shown)
+    assert shown["trial.value"].to_list() == [2.0, 1.0]
+    assert shown["value"].to_list() == [0.25, 0.75]
+    two = plant.__wrapped__("minimize x, minimize seconds", (), ({"x": 5.0, "seconds": 9.0},))
+    shown = listed(two.trials, two.goals)
+    assert shown["value.x"].to_list() == [5.0]
+    assert shown["x"].to_list() == two.trials["p.x"].to_list()
+    assert shown["seconds"].to_list() == [9.0]
+    assert shown["trial.seconds"].to_list() == two.trials["seconds"].to_list()
 
 
 # Long runs
