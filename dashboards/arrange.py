@@ -55,7 +55,7 @@ def history(data: RunData, *, last: int | None, live: bool) -> None:
     kind = data.run["kind"]
     st.subheader("How it goes", anchor=False)
     shown = _tail(data, last)
-    pieces, options = {"bo": _bo, "bandit": _bandit, "rl": _rl}[kind](shown)
+    pieces, options = {"bo": _bo, "bandit": _bandit, "rl": _rl}[kind](shown, data)
     version = None if shown.version is None else (*shown.version, last, *options)
     grid(pieces, version)
     if kind == "bo":
@@ -131,7 +131,7 @@ Choices = tuple[Any, ...]
 """What a reader has chosen of the pictures."""
 
 
-def _bo(data: RunData) -> tuple[list[Piece], Choices]:
+def _bo(data: RunData, whole: RunData) -> tuple[list[Piece], Choices]:
     show, log = _scale(data.run["regret"] is not None)
     best = functools.partial(best_so_far.card, data, show=show, log=log)
     said = None if data.goals is None else told(data.goals)
@@ -143,11 +143,12 @@ def _bo(data: RunData) -> tuple[list[Piece], Choices]:
         ("ask", "Time to choose a point", functools.partial(ask_time.card, data)),
     ]
     if said is not None and len(said.goals) > 1:
-        pieces.insert(1, ("front", "Goals against each other", functools.partial(front.card, data)))
+        several = functools.partial(front.card, data, of=whole)
+        pieces.insert(1, ("front", "Goals against each other", several))
     if said is not None and said.constraints:
         place = ("limits", "Constraints on outcomes", functools.partial(limits.card, data))
         pieces.insert(2, place)
-    if data.run["trials"]["failed"]:
+    if (data.trials["state"] == "failed").any():
         pieces.append(("failures", "Failed trials", functools.partial(failures.card, data)))
     if len(data.parameters) > 2:
         all_trials = functools.partial(parallel.card, [data])
@@ -155,7 +156,7 @@ def _bo(data: RunData) -> tuple[list[Piece], Choices]:
     return pieces, (show, log)
 
 
-def _bandit(data: RunData) -> tuple[list[Piece], Choices]:
+def _bandit(data: RunData, _: RunData) -> tuple[list[Piece], Choices]:
     pieces: list[Piece] = [
         ("regret", "Regret", functools.partial(regret.card, data)),
         ("pulls", "Pulls per arm", functools.partial(pulls.card, data)),
@@ -164,7 +165,7 @@ def _bandit(data: RunData) -> tuple[list[Piece], Choices]:
     return pieces, ()
 
 
-def _rl(data: RunData) -> tuple[list[Piece], Choices]:
+def _rl(data: RunData, _: RunData) -> tuple[list[Piece], Choices]:
     over = st.segmented_control(
         "Over",
         ("environment steps", "CPU seconds"),

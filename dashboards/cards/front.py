@@ -17,8 +17,13 @@ PAIRS = 6
 PLACES = {"on the front": BEST, "beaten": DATA, "breaks a constraint": FAILED}
 
 
-def card(data: RunData) -> Card:
+def card(data: RunData, *, of: RunData | None = None) -> Card:
     """A panel for each pair of goals.
+
+    Args:
+        data: of a bo run; its trials are drawn.
+        of: the same run with all of its trials, where `data` has only some: what is drawn may be
+            beaten by what is not.
 
     Raises:
         NotYet: one goal alone, or no trial with an outcome.
@@ -28,7 +33,10 @@ def card(data: RunData) -> Card:
     said = told(data.goals)
     if len(said.goals) < 2:
         raise NotYet("A front needs several goals; this run has one.")
-    frame = placed(data)
+    frame = placed(data if of is None else of)
+    frame = frame[frame["trial"].isin(data.trials["number"])].reset_index(drop=True)
+    if len(frame) == 0:
+        raise NotYet("None of these trials has an outcome yet.")
     names = [name for name, _ in said.goals]
     pairs = list(itertools.combinations(said.goals, 2))
     panels = [

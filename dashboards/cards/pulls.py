@@ -30,12 +30,13 @@ def card(data: RunData) -> Card:
     told = f"arm {most['arm']:.0f} most often: {share:.0%} of {total:,.0f} pulls"
     arms = len(last)
     if arms <= MOST_SHARES:
+        shares = _stretches(data, frame)
         return Card(
             title=f"Pulls: {marks.name_of(data)}",
             reading=f"Share of each arm among the pulls of each stretch of rounds; {told}.",
             alt=f"Pulls of {arms} arms; {told}.",
-            data=_stretches(frame),
-            chart=_areas(data, _stretches(frame), [int(arm) for arm in ranked["arm"]]),
+            data=shares,
+            chart=_areas(data, shares, [int(arm) for arm in ranked["arm"]]),
         )
     shown = ranked.head(MOST_BARS)[["arm", "pulls"]].assign(
         arm=[f"arm {arm:.0f}" for arm in ranked["arm"].head(MOST_BARS)]
@@ -60,10 +61,15 @@ def card(data: RunData) -> Card:
     )
 
 
-def _stretches(frame: pd.DataFrame) -> pd.DataFrame:
-    """Shares among the pulls between one drawn step and the next."""
+def _stretches(data: RunData, frame: pd.DataFrame) -> pd.DataFrame:
+    """Shares among the pulls between one drawn step and the next.
+
+    Where earlier records are left out, the first step is only where the first stretch begins.
+    """
     table = frame.pivot_table(index="step", columns="arm", values="pulls", aggfunc="last")
     counts = table.diff().fillna(table)
+    if data.records > len(data.steps) and len(table) > 1:
+        counts, table = counts.iloc[1:], table.iloc[1:]
     shares = counts.div(counts.sum(axis=1).where(lambda total: total > 0), axis=0)
     long = shares.reset_index().melt(id_vars="step", var_name="arm", value_name="share")
     pulls = table.reset_index().melt(id_vars="step", var_name="arm", value_name="pulls")

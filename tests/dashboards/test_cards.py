@@ -637,6 +637,17 @@ def test_a_front_of_three_goals_has_a_panel_for_each_pair_and_no_line() -> None:
     assert ends == ["cost", "gain", "cost", "heat", "gain", "heat"]
 
 
+def test_what_is_drawn_of_a_front_may_be_beaten_by_what_is_not() -> None:
+    whole = plant()
+    some = dataclasses.replace(whole, trials=whole.trials.iloc[4:5])
+    assert front.card(some).data["place"].to_list() == ["on the front"]  # for want of another
+    card = front.card(some, of=whole)
+    assert card.data["place"].to_list() == ["beaten"]
+    assert "0 of 1 trial are on the front" in card.reading
+    with pytest.raises(NotYet, match="None of these trials"):
+        front.card(dataclasses.replace(whole, trials=whole.trials.iloc[1:2]), of=whole)
+
+
 @pytest.mark.parametrize("names", [("x", "y", "z"), ("trial", "place", "x")])
 def test_a_front_takes_goals_of_any_name(names: tuple[str, ...]) -> None:
     told = ((1.0, 2.0, 3.0), (2.0, 1.0, 4.0), (3.0, 3.0, 5.0))
@@ -911,6 +922,19 @@ def test_shares_of_pulls_are_those_of_each_stretch() -> None:
         (20, "arm 0"): 1.0,
         (10, "arm 1"): 0.5,
         (20, "arm 1"): 0.0,
+    }
+
+
+def test_pulls_from_before_what_is_drawn_are_in_no_stretch() -> None:
+    data = bandit([100, 110, 120], arm_count=2)
+    data.steps["pulls"] = [[90, 10], [95, 15], [105, 15]]
+    some = dataclasses.replace(data, records=20)
+    shares = pulls.card(some).data.set_index(["step", "arm"])["share"]
+    assert shares.to_dict() == {
+        (110, "arm 0"): 0.5,
+        (120, "arm 0"): 1.0,
+        (110, "arm 1"): 0.5,
+        (120, "arm 1"): 0.0,
     }
 
 
