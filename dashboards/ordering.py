@@ -14,6 +14,7 @@ from dashboards.experiment_orders import Order
 from dashboards.parts import VIEWS, badge, calm, commanded
 from dashboards.words import plain
 
+EVERY_SECONDS = 3
 BUDGETS = {"bo": "10, 25, 50", "bandit": "1000, 5000", "rl": "10000, 20000"}
 
 
@@ -155,16 +156,9 @@ def _order(store: Store, fields: Mapping[str, Any], offered: orders.Offer) -> No
         else:
             st.info("Choose problems and methods.", icon=":material/science:")
         return
-    known = {row.name: row for row in store.experiments()}
-    if order.name in known:
+    if order.name in {row.name for row in store.experiments()}:
         st.success("In the queue, or already done: this experiment.", icon=":material/check:")
-        with st.container(horizontal=True, vertical_alignment="center"):
-            badge(current_state(known[order.name]))
-            st.page_link(
-                VIEWS / "experiments.py",
-                label=plain(order.name),
-                query_params={"experiment": order.name},
-            )
+        st.fragment(_state, run_every=EVERY_SECONDS)(store, order.name)
     else:
         _button(
             f"Start {order.runs:,} {'run' if order.runs == 1 else 'runs'}",
@@ -187,6 +181,14 @@ def _order(store: Store, fields: Mapping[str, Any], offered: orders.Offer) -> No
     )
     line = commands.experiment(order.name, order.workers, store.url)
     commanded(line, "The same in a terminal, beside the file:")
+
+
+@calm
+def _state(store: Store, name: str) -> None:
+    """The experiment with its state as it goes on."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        badge(current_state(store.experiment(name)))
+        st.page_link(VIEWS / "experiments.py", label=plain(name), query_params={"experiment": name})
 
 
 def _button(label: str, **more: Any) -> None:

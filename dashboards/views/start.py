@@ -8,14 +8,16 @@ import streamlit as st
 
 from apps.schema import RunRow
 from apps.spec import BUDGET_UNITS, DEFAULT_BUDGETS, DEVICES, KINDS, RunSpec, command
-from apps.store import Store, UsageError
+from apps.store import Store, UsageError, current_state
 from dashboards import commands, orders
+from dashboards.cards.marks import counted
 from dashboards.data import open_store
 from dashboards.ordering import experiment
 from dashboards.parts import VIEWS, badge, calm, commanded, url_value
 from dashboards.words import plain
 
 WHAT = ("runs", "experiment")
+EVERY_SECONDS = 3
 KIND_NAMES = {"bo": "Bayesian optimisation", "bandit": "bandit", "rl": "reinforcement learning"}
 
 
@@ -243,10 +245,8 @@ def _order(
         st.button("Start", type="primary", disabled=True, key="start", icon=":material/play_arrow:")
         st.warning(plain(error, 500), icon=":material/warning:")
         return
-    known = {row.run_id: row for row in rows}
-    started = [known[name] for name in ids if name in known]
-    count = "1 run" if len(specs) == 1 else f"{len(specs)} runs"
-    if len(started) < len(specs):
+    count = counted(len(specs), "run")
+    if not set(ids) <= {row.run_id for row in rows}:
         st.button(
             f"Start {count}",
             type="primary",
@@ -256,8 +256,7 @@ def _order(
             width="stretch",
         )
     else:
-        st.success(f"In the queue: {count} of this form.", icon=":material/check:")
-        _results(started)
+        st.fragment(_results, run_every=EVERY_SECONDS)(store, ids)
         st.button(
             "Prepare the same once more",
             icon=":material/refresh:",
@@ -273,18 +272,26 @@ def _order(
     )
 
 
-def _results(started: Sequence[RunRow]) -> None:
-    for row in started[:10]:
+@calm
+def _results(store: Store, ids: Sequence[str]) -> None:
+    """The runs of the form, each with its state as it goes on."""
+    known = {row.run_id: row for row in store.runs()}
+    states = {name: current_state(known[name]) for name in ids if name in known}
+    waits = "queued" in states.values()
+    told = f"{'In the queue' if waits else 'Made'}: {counted(len(states), 'run')} of this form."
+    st.success(told, icon=":material/check:")
+    for name, state in list(states.items())[:10]:
         with st.container(horizontal=True, vertical_alignment="center"):
-            badge(row.state)
-            st.page_link(VIEWS / "run.py", label=plain(row.name), query_params={"run": row.run_id})
-    if len(started) > 1:
-        ids = [row.run_id for row in started]
+            badge(state)
+            st.page_link(
+                VIEWS / "run.py", label=plain(known[name].name), query_params={"run": name}
+            )
+    if len(states) > 1:
         st.page_link(
             VIEWS / "compare.py",
             label="Compare them",
             icon=":material/compare_arrows:",
-            query_params={"runs": ids},
+            query_params={"runs": list(states)},
         )
 
 

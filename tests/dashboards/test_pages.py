@@ -363,6 +363,10 @@ def test_start_pressed_twice_makes_one_run(page: Open, store: Store):
     spec = made[0].spec
     assert (spec.problem, spec.method, spec.budget, spec.seed) == ("branin", "random", 7, 3)
     assert "In the queue" in words(two)
+    store.end_run(made[0].run_id, "failed", "no such problem")
+    told = words(two.run())
+    assert "Made: 1 run of this form" in told
+    assert "failed" in told
     two.button(key="again").click().run()
     two.button(key="start").click().run()
     assert len(store.runs()) == len(before) + 2
