@@ -219,9 +219,11 @@ class Supervisor:
             if child.poll() is None:
                 return
             self.drawing = None
-            for request, _ in self.store.asked(run_id, "snapshot") if child.returncode else ():
+            left = self.store.asked(run_id, "snapshot") if child.returncode else []
+            for request, payload in left:
                 why = f"its process ended with {child.returncode}; see {self._log(run_id)}"
-                self.store.answer(request, run_id, [Event("log", None, {"not_drawn": why})])
+                event = Event("log", None, {"not_drawn": why, **payload})
+                self.store.answer(request, run_id, [event])
         elif asked:
             run_id = min(asked, key=lambda each: asked[each])
             self.drawing = (run_id, self._spawn("apps.draw", run_id, run_id))

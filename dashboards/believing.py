@@ -235,7 +235,8 @@ def _offer(store: Store, run_id: str, step: int, axes: Sequence[str]) -> None:
     with line:
         commanded(commands.snapshot(run_id, axes, step, store.url))
     told = [event.payload for event in store.events(run_id, kind="log")]
-    failed = [each["not_drawn"] for each in told if "not_drawn" in each]
+    this = [each for each in told if each.get("step") == step and each.get("axes") == list(axes)]
+    failed = [each["not_drawn"] for each in this if "not_drawn" in each]
     if failed and not waits:
         st.warning(f"It could not be drawn: {plain(failed[-1], 500)}", icon=":material/warning:")
 

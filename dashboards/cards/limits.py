@@ -59,7 +59,11 @@ def _panel(frame: pd.DataFrame, text: str, place: int) -> Picture:
         .mark_circle(size=50, opacity=0.9)
         .encode(
             x=marks.trial_axis(),
-            y=alt.Y("gap:Q", title=f"within {marks.shorten(text, 36)} (0 or more holds)"),
+            y=alt.Y(
+                "gap:Q",
+                title=f"within {marks.shorten(text, 36)} (0 or more holds)",
+                scale=alt.Scale(zero=False, padding=8),  # no dot is cut in two by the edge
+            ),
             color=alt.Color(
                 "holds:N",
                 title=None,

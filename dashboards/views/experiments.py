@@ -1,7 +1,7 @@
 """Experiments: how far they are, and for one of them ranks, tests, tables and curves."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 import streamlit as st
@@ -141,11 +141,15 @@ def _facts(found: Experiment) -> dict[str, tuple[str, str | None]]:
     }
     if plan is not None:
         told |= {
-            "Problems": (f"{len(plan.problems)}", ", ".join(e.label for e in plan.problems)[:500]),
-            "Methods": (f"{len(plan.methods)}", ", ".join(e.label for e in plan.methods)[:500]),
+            "Problems": (f"{len(plan.problems)}", _listing(e.label for e in plan.problems)),
+            "Methods": (f"{len(plan.methods)}", _listing(e.label for e in plan.methods)),
             "Seeds": (f"{len(plan.seeds)}", "The same initial points for every method"),
         }
     return told
+
+
+def _listing(labels: Iterable[str]) -> str:
+    return plain(", ".join(labels), 500)
 
 
 def _buttons(store: Store, found: Experiment) -> None:

@@ -264,6 +264,7 @@ def test_a_drawing_that_dies_is_not_tried_for_ever(store, supervise, monkeypatch
     until(runner, lambda: not store.asked("a", "snapshot"))
     told = [e.payload for e in store.events("a", kind="log")]
     assert "ended with 9" in told[-1]["not_drawn"]
+    assert (told[-1]["step"], told[-1]["axes"]) == (1, ["x", "y"])
 
 
 def test_a_resume_does_not_answer_what_is_asked_of_pictures(store):

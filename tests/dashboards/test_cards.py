@@ -691,6 +691,8 @@ def test_limits_are_how_far_within_each_constraint_a_trial_was() -> None:
     assert card.alt == "1 constraint: 4 of 5 trials satisfy all of them."
     rows = next(rows for rows in drawn(specification(card)) if "gap" in rows[0])
     assert [row["holds"] for row in rows] == ["holds", "holds", "broken", "holds", "holds"]
+    scales = [each["scale"] for each in encoded(specification(card), "y") if "scale" in each]
+    assert [scale["padding"] for scale in scales] == [8]
     two = limits.card(plant("minimize cost", TWO_LIMITS))
     assert two.data["gain > 0.4"].to_list() == pytest.approx([0.6, 0.1, 1.6, 0.0, 1.1])
 

@@ -55,6 +55,8 @@ def test_the_page_shows_the_numbers_of_the_command(open_page: Open, made: Store)
     assert not at.error
     told = words(at)
     assert "8 of 8" in told
+    problems = next(each for each in at.metric if each.label == "Problems")
+    assert problems.proto.help == plain("branin, ackley <b>*x*</b> | 1")
     assert "wald experiment mine.toml --workers 1" in told
     assert "/somewhere/mine" in told
     results = made.experiment_results("mine")

@@ -316,6 +316,18 @@ def test_a_map_of_other_axes_is_asked_for_and_shown(page: Open, store: Store):
     assert f"Belief over {found['map']['x']} and" in words(page("run", run="believing"))
 
 
+def test_a_map_that_cannot_be_drawn_says_so_of_itself_alone(page: Open, store: Store):
+    step = store.steps_of("believing", "posterior")[0]
+    found = store.events_at("believing", "posterior", step)[0].payload["map"]
+    pairs = (["x", "y"], ["x", "z"], ["y", "z"])
+    one, other = (pair for pair in pairs if set(pair) != {found["x"], found["y"]})
+    failed = {"not_drawn": "no memory left", "step": step, "axes": one}
+    store.record("believing", [Event("log", None, failed)])
+    told = words(page("run", run="believing", step=str(step), axes=one))
+    assert "It could not be drawn: no memory left" in told
+    assert "no memory left" not in words(page("run", run="believing", step=str(step), axes=other))
+
+
 def test_buffers_are_shared_and_only_read_what_is_new(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ):
