@@ -134,11 +134,10 @@ def test_trajectories_of_small_steps_free_a_chain_that_rejects_all_others() -> N
 
 def test_a_short_warm_up_finds_the_step_size_that_is_accepted_as_often_as_wanted() -> None:
     """In the mean over seeds, of the harmonic mean over chains."""
-    target, told = gaussian(20), []
+    target, told, options = gaussian(20), [], hmc.Options(warmup=15, jumps=0)
     for seed in range(12):
         generator = seeded(seed)
         state = hmc.init(target.density, target.starts(8, generator))
-        options = hmc.Options(warmup=15, jumps=0)
         state = hmc.warm_up(target.density, state, options, generator)
         for count in range(1, 33):
             state, moved = hmc.step(target.density, state, options, generator)
