@@ -17,7 +17,8 @@ mean. In a pool the candidates are the unseen rows in the box, or the nearest to
 Only points that were chosen within a region tell it whether to grow or shrink; all others of the
 log are data. Failed trials are failures of the region, and `gp-map` learns where evaluations fail.
 What a region is follows from the log, apart from its first trial, which the state
-tells. Where a region has very many points, its model is fitted to those nearest to the centre.
+tells. The model is fitted to all points of the region, of very many to those nearest to the best
+one; by the options `nearest` and `best`, to few of them that are near or good.
 """
 
 import dataclasses
@@ -73,6 +74,16 @@ class Options:
     design: str = option(default="sobol", help="how that design fills the space", choices=DESIGNS)
     length: float = option(
         default=0.8, help="first side length, in units of the range", low=0.01, high=LONGEST
+    )
+    nearest: int = option(
+        default=0,
+        help="the model sees so many points per parameter, nearest to the best one; 0 for this and "
+        "for best: all",
+        low=0,
+        high=1000,
+    )
+    best: int = option(
+        default=0, help="and so many per parameter with the best outcomes", low=0, high=1000
     )
 
 
@@ -227,7 +238,7 @@ class TrustRegion:
         return complete >= _FEWEST_OUTCOMES
 
     def _local(self, trials: Sequence[Trial], region: Region) -> list[Trial]:
-        """The region's trials, of very many those nearest to its best; and all that are running.
+        """The region's trials that the model sees, and all that are running.
 
         Outliers as failed ones (`bo/outliers.py`).
         """
@@ -235,13 +246,22 @@ class TrustRegion:
         done = [t for t in trials if t.done and t.number >= region.start]
         running = [t for t in trials if not t.done]
         complete = [t for t in done if t.state == "complete"]
-        if len(done) > MOST_ROWS:
+        near, good = self._seen()
+        if len(done) > near:
             best = max(complete, key=self._value)
             columns = self.space.encode([t.parameters for t in [best, *done]])
             distance = np.square(columns[1:] - columns[0]).sum(axis=1)
-            near = np.sort(np.argsort(distance, kind="stable")[:MOST_ROWS])
-            done = [done[i] for i in near.tolist()]
+            kept = set(np.argsort(distance, kind="stable")[:near].tolist())
+            value = [self._value(t) if t.state == "complete" else -np.inf for t in done]
+            kept |= set(np.argsort(-np.array(value), kind="stable")[:good].tolist())
+            done = [done[i] for i in sorted(kept)]
         return [*done, *running]
+
+    def _seen(self) -> tuple[int, int]:
+        """How many trials the model sees for being nearest to the best, and for being best."""
+        parameters = len(self.space.free)
+        near, good = self.options.nearest * parameters, self.options.best * parameters
+        return (near, good) if near or good else (MOST_ROWS, 0)
 
     def _box(self, belief: Belief, region: Region) -> Box:
         """Around the point of the greatest posterior mean, wider where length-scales are long."""

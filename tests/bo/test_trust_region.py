@@ -199,6 +199,24 @@ def test_a_pool_gives_rows_near_the_best() -> None:
     assert np.abs(gaps).max() < 0.2
 
 
+def test_its_model_sees_what_is_near_the_best_and_what_is_good_and_all_that_runs() -> None:
+    places = [(0.5, 5.0), (0.51, 7.0), (0.52, 8.0), (0.9, 6.0), (0.1, 4.0), (0.12, 9.0), (0.2, 9.5)]
+    trials = [
+        Trial(i, {"x": x, "y": 0.5}, "complete", {"value": value})
+        for i, (x, value) in enumerate(places)
+    ]
+    trials += [Trial(7, {"x": 0.11, "y": 0.5}, "failed"), Trial(8, {"x": 0.8, "y": 0.5}, "running")]
+
+    def seen(**more: Any) -> list[int]:
+        return [t.number for t in strategy(**more)._local(trials, Region(0, 0.8, 0, 0, 0))]
+
+    assert seen() == list(range(9))
+    assert seen(nearest=1) == [4, 7, 8]  # two of two parameters: 0.1 itself and the failed one
+    assert seen(best=1) == [0, 4, 8]
+    assert seen(nearest=1, best=2) == [0, 1, 3, 4, 7, 8]
+    assert seen(nearest=9, best=1) == list(range(9))
+
+
 def test_a_study_goes_on_bit_for_bit_with_points_pending() -> None:
     def objective(point: Parameters) -> float:
         return (float(point["x"]) - 0.3) ** 2 + (float(point["y"]) - 0.6) ** 2
