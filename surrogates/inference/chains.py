@@ -15,7 +15,6 @@ counts as at least 0.05, so that one lost chain does not stop all of them.
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
-from statistics import NormalDist, median
 from typing import Any, Protocol
 
 import torch
@@ -37,9 +36,6 @@ from surrogates.inference.proposal import Proposal
 DIVERGED = 1000.0
 MOST_STEPS = 256
 _LEAST_ACCEPT = 0.05  # of a chain in the mean: one that is lost must not hold all others
-_TELLING = 0.1  # acceptance below which a step is too long by who knows how much
-_SURE = 0.99  # and above which it is no longer told from 1
-_LEAST_LOG, _MOST_LOG = -20.0, 5.0  # of a step size
 SHORT = 20  # trajectories of a warm-up that learns only the step size
 _LOST = 1.06  # R-hat above which draws say more of where chains began than of the density
 _ASIDE = 12.0  # times the half width of the closest half, beyond which others begin
@@ -204,52 +200,31 @@ def travel(density: Density, state: State, steps: int, generator: Generator) -> 
 
 
 class StepSize:
-    """The step size at which chains accept as often as wanted, from trajectories of several sizes.
-
-    The next to try is by dual averaging (Hoffman & Gelman 2014, algorithm 5), which swings by
-    factors. So what is kept in the end is not the mean of what was tried, but where the mean
-    acceptance of all that was seen would be the target: it goes as erfc(a size^2), with an `a` of
-    each trajectory's own (Beskos et al. 2013, "Optimal Tuning of the Hybrid Monte Carlo Algorithm":
-    the error of the energy is normal, its variance goes as size^4).
-    """
+    """Dual averaging of the logarithm of the step size (Hoffman & Gelman 2014, algorithm 5)."""
 
     def __init__(self, step_size: float, target: float, *, boost: float = 10.0) -> None:
         self.target = target
-        self.now = step_size
         self.centre = math.log(boost * step_size)
         self.error = 0.0
-        self.seen: list[tuple[float, float]] = []
+        self.average = math.log(step_size)
+        self.count = 0
 
     def update(self, accept: Tensor) -> float:
         """The next step size, from the probabilities of acceptance at the last."""
         harmonic = len(accept) / float(accept.clamp_min(_LEAST_ACCEPT).reciprocal().sum())
-        self.seen.append((self.now, harmonic))
-        count = len(self.seen)
-        self.error += (self.target - harmonic - self.error) / (count + 10.0)
-        now = self.centre - math.sqrt(count) / 0.05 * self.error
-        self.now = math.exp(min(max(now, _LEAST_LOG), _MOST_LOG))
-        return self.now
+        self.count += 1
+        weight = 1.0 / (self.count + 10.0)
+        self.error += weight * (self.target - harmonic - self.error)
+        now = self.centre - math.sqrt(self.count) / 0.05 * self.error
+        now = min(max(now, -20.0), 5.0)
+        decay = self.count**-0.75
+        self.average += decay * (now - self.average)
+        return math.exp(now)
 
     @property
     def best(self) -> float:
         """The step size to go on with after the warm-up."""
-        if not self.seen:
-            return self.now
-        each = [(_bend(accept) / size**2, accept >= _TELLING) for size, accept in self.seen]
-        usual = median([bend for bend, telling in each if telling] or [0.0])
-        bends = [bend if telling else max(bend, usual) for bend, telling in each]
-        low, high = _LEAST_LOG, _MOST_LOG
-        while high - low > 1e-6:
-            middle = 0.5 * (low + high)
-            square = math.exp(2.0 * middle)
-            mean = sum(math.erfc(bend * square) for bend in bends) / len(bends)
-            low, high = (middle, high) if mean > self.target else (low, middle)
-        return math.exp(low)
-
-
-def _bend(accept: float) -> float:
-    """The number whose complementary error function is a probability."""
-    return -NormalDist().inv_cdf(0.5 * min(accept, _SURE)) / math.sqrt(2.0)
+        return math.exp(self.average)
 
 
 class Adaptation:

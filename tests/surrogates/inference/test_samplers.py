@@ -132,20 +132,6 @@ def test_trajectories_of_small_steps_free_a_chain_that_rejects_all_others() -> N
     assert [number for number, free in enumerate(freed, 1) if free] == [8, 16]
 
 
-def test_a_short_warm_up_finds_the_step_size_that_is_accepted_as_often_as_wanted() -> None:
-    """In the mean over seeds, of the harmonic mean over chains."""
-    target, told, options = gaussian(20), [], hmc.Options(warmup=15, jumps=0)
-    for seed in range(12):
-        generator = seeded(seed)
-        state = hmc.init(target.density, target.starts(8, generator))
-        state = hmc.warm_up(target.density, state, options, generator)
-        for count in range(1, 33):
-            state, moved = hmc.step(target.density, state, options, generator)
-            if count % 8:  # those of small steps tell nothing
-                told.append(1.0 / float(moved.accept.reciprocal().mean()))
-    assert abs(sum(told) / len(told) - options.target_accept) < 0.1
-
-
 def test_hmc_learns_a_metric_from_draws_that_have_not_converged() -> None:
     """A warm-up of less than 20 trajectories keeps the metric, which is 100 times too narrow."""
     scale = torch.tensor([1.0, 100.0], dtype=torch.float64)
