@@ -84,23 +84,29 @@ class FusedMixtureLogEI(Closed):
 
     def value_and_gradient(self, x: Array) -> tuple[float, Array]:
         """Value and gradient (d,) at one point (d,)."""
+        values, gradients = self.values_and_gradients(x[None])
+        return float(values[0]), gradients[0]
+
+    def values_and_gradients(self, x: Array) -> tuple[Array, Array]:
+        """Values (m,) and gradients (m, d) at (m, d) columns."""
         mean, var, to_mean, to_var = self.goal.slopes(x)
         std = np.sqrt(var)
         logs, by_mean, by_std = _improvement_slopes(mean, std, self.best)
-        logs += self.log_weights
-        slopes = by_mean[:, None] * to_mean + (by_std / (2.0 * std))[:, None] * to_var
+        logs += self.log_weights[:, None]
+        slopes = by_mean[..., None] * to_mean + (by_std / (2.0 * std))[..., None] * to_var
         for limit, threshold in zip(self.limits, self.thresholds, strict=True):
             mean, var, to_mean, to_var = limit.slopes(x)
             std = np.sqrt(var)
             more, by_z = _chance_slopes((mean - threshold) / std)
             logs += more
-            slopes += (by_z / std)[:, None] * (
-                to_mean - ((mean - threshold) / (2.0 * var))[:, None] * to_var
+            slopes += (by_z / std)[..., None] * (
+                to_mean - ((mean - threshold) / (2.0 * var))[..., None] * to_var
             )
-        top = logs.max()
+        top = logs.max(axis=0)
         share = np.exp(logs - top)
-        total = share.sum()
-        return top + math.log(total) + self.log_unit, (share / total) @ slopes
+        total = share.sum(axis=0)
+        gradients = np.einsum("sm,smd->md", share / total, slopes)
+        return top + np.log(total) + self.log_unit, gradients
 
 
 class Mixture:
@@ -132,9 +138,9 @@ class Mixture:
         )
 
     def slopes(self, x: Array) -> tuple[Array, Array, Array, Array]:
-        """Means and variances (S,) at a point (d,), and their gradients (S, d)."""
+        """Means and variances (S, m) at (m, d) columns, and their gradients (S, m, d)."""
         return _slopes(
-            x,
+            np.ascontiguousarray(x),
             self.inputs,
             self.lengthscale,
             self.signal_var,
@@ -220,37 +226,59 @@ def _slopes(
     inverse: Array,
     matern: bool,
 ) -> tuple[Array, Array, Array, Array]:
-    draws, n = alpha.shape
-    d = len(x)
-    mean, var = np.empty(draws), np.empty(draws)
-    to_mean, to_var = np.zeros((draws, d)), np.zeros((draws, d))
-    k, slope = np.empty(n), np.empty(n)
+    (draws, n), (m, d) = alpha.shape, x.shape
+    mean, var = np.empty((draws, m)), np.empty((draws, m))
+    to_mean, to_var = np.empty((draws, m, d)), np.empty((draws, m, d))
+    columns = np.ascontiguousarray(inputs.T)
+    k, slope, solved = np.empty((m, n)), np.empty((m, n)), np.empty((m, n))
+    decay, bits = np.empty(m * n), np.empty(m * n)
+    pulls = np.empty((2 * m, n))  # of every input on the mean, then on the variance
+    sums = np.empty((2 * m, d))
     for s in range(draws):
         weight = lengthscale[s] ** -2.0
         prior = signal_var[s] + MEAN_VAR
-        for i in range(n):
-            squared = 0.0
+        for j in range(m):
+            squared = slope[j]
+            squared[:] = 0.0
             for c in range(d):
-                difference = x[c] - inputs[i, c]
-                squared += difference * difference * weight[c]
-            if matern:
-                r = _SQRT5 * math.sqrt(squared)
-                decay = signal_var[s] * math.exp(-r)
-                k[i] = (1.0 + r + r * r / 3.0) * decay + MEAN_VAR
-                slope[i] = -5.0 / 6.0 * (1.0 + r) * decay
-            else:
-                k[i] = signal_var[s] * math.exp(-0.5 * squared)
-                slope[i] = -0.5 * k[i]
-                k[i] += MEAN_VAR
-        solved = np.dot(inverse[s], k)
-        mean[s] = np.dot(alpha[s], k)
-        var[s] = max(prior - np.dot(solved, k), 1e-12 * prior)
-        for i in range(n):
-            pull = 2.0 * slope[i]
+                for i in range(n):
+                    difference = x[j, c] - columns[c, i]
+                    squared[i] += difference * difference * weight[c]
+        far = slope.reshape(m * n)
+        if matern:
+            for i in range(m * n):
+                far[i] = _SQRT5 * math.sqrt(far[i])
+                decay[i] = -far[i]
+        else:
+            for i in range(m * n):
+                decay[i] = -0.5 * far[i]
+        exp(decay, bits, m * n)
+        seen = k.reshape(m * n)
+        if matern:
+            for i in range(m * n):
+                r, decayed = far[i], signal_var[s] * decay[i]
+                seen[i] = (1.0 + r + r * r / 3.0) * decayed + MEAN_VAR
+                far[i] = -5.0 / 6.0 * (1.0 + r) * decayed
+        else:
+            for i in range(m * n):
+                decayed = signal_var[s] * decay[i]
+                seen[i] = decayed + MEAN_VAR
+                far[i] = -0.5 * decayed
+        np.dot(k, alpha[s], mean[s])
+        np.dot(k, inverse[s], solved)
+        for j in range(m):
+            left = prior
+            for i in range(n):
+                left -= solved[j, i] * k[j, i]
+                pulls[j, i] = 2.0 * slope[j, i] * alpha[s, i]
+                pulls[m + j, i] = -4.0 * slope[j, i] * solved[j, i]
+            var[s, j] = max(left, 1e-12 * prior)
+        np.dot(pulls, inputs, sums)
+        for j in range(m):
+            all_mean, all_var = pulls[j].sum(), pulls[m + j].sum()
             for c in range(d):
-                along = pull * (x[c] - inputs[i, c]) * weight[c]
-                to_mean[s, c] += along * alpha[s, i]
-                to_var[s, c] -= 2.0 * along * solved[i]
+                to_mean[s, j, c] = weight[c] * (x[j, c] * all_mean - sums[j, c])
+                to_var[s, j, c] = weight[c] * (x[j, c] * all_var - sums[m + j, c])
     return mean, var, to_mean, to_var
 
 
@@ -275,19 +303,21 @@ def _log_chances(z: Array) -> Array:
 
 @compiled
 def _improvement_slopes(mean: Array, std: Array, best: Array) -> tuple[Array, Array, Array]:
-    logs, by_mean, by_std = np.empty(len(mean)), np.empty(len(mean)), np.empty(len(mean))
-    for s in range(len(mean)):
-        z = (mean[s] - best[s]) / std[s]
-        value, slope = log_h(z)
-        logs[s] = value + math.log(std[s])
-        by_mean[s] = slope / std[s]
-        by_std[s] = (1.0 - z * slope) / std[s]
+    logs, by_mean, by_std = np.empty(mean.shape), np.empty(mean.shape), np.empty(mean.shape)
+    for s in range(mean.shape[0]):
+        for j in range(mean.shape[1]):
+            z = (mean[s, j] - best[s]) / std[s, j]
+            value, slope = log_h(z)
+            logs[s, j] = value + math.log(std[s, j])
+            by_mean[s, j] = slope / std[s, j]
+            by_std[s, j] = (1.0 - z * slope) / std[s, j]
     return logs, by_mean, by_std
 
 
 @compiled
 def _chance_slopes(z: Array) -> tuple[Array, Array]:
-    logs, slopes = np.empty(len(z)), np.empty(len(z))
-    for s in range(len(z)):
-        logs[s], slopes[s] = log_cdf(z[s])
+    logs, slopes = np.empty(z.shape), np.empty(z.shape)
+    for s in range(z.shape[0]):
+        for j in range(z.shape[1]):
+            logs[s, j], slopes[s, j] = log_cdf(z[s, j])
     return logs, slopes

@@ -70,8 +70,8 @@ class FusedMixtureLogEHVI(Closed):
 
     def value_and_gradient(self, x: Array) -> tuple[float, Array]:
         """Value and gradient (d,) at one point (d,)."""
-        goals = [goal.slopes(x) for goal in self.goals]
-        limits = [limit.slopes(x) for limit in self.limits]
+        goals = [[told[:, 0] for told in goal.slopes(x[None])] for goal in self.goals]
+        limits = [[told[:, 0] for told in limit.slopes(x[None])] for limit in self.limits]
         means = np.stack([told[0] for told in goals])
         stds = np.sqrt(np.stack([told[1] for told in goals]))
         gaps, spreads = np.empty((2, len(limits), means.shape[1]))

@@ -32,7 +32,7 @@ from bo.acquisition.fused import Closed
 from bo.acquisition.polytope import Ascend, ascend, polytope
 from bo.space import Array, Parameters, Space
 from bo.strategies.random import random_points
-from bo.strategies.sobol import sobol_points
+from bo.strategies.sobol import sobol_columns
 from bo.strategies.unseen import unseen_indices
 
 RAW_SAMPLES = 512
@@ -99,7 +99,7 @@ def _search(
 ) -> list[Parameters]:
     """Points in the order of their scores, the best first."""
     free = len(space.free)
-    raw = space.encode(sobol_points(space, RAW_SAMPLES, generator=generator))
+    raw = sobol_columns(space, RAW_SAMPLES, generator=generator)
     near = _near(space, incumbents, RAW_SAMPLES // 8, generator)
     if space.constraints:  # a point that the user added may lie beyond an inequality by rounding
         near = near[_rounded(space, near).allowed]
@@ -191,11 +191,10 @@ def _climb_alike(
 def _climb_freely(
     acquisition: AcquisitionFunction, held: list[int], starts: Array, like: Tensor
 ) -> Array:
-    """L-BFGS-B from every start: one by one where that is cheap, else all at once."""
+    """L-BFGS-B from every start."""
     if isinstance(acquisition, Closed):
         free = [column for column in range(starts.shape[1]) if column not in held]
-        ends = [acquisition.climb(start, free, max_iterations=ITERATIONS) for start in starts]
-        return np.stack(ends)
+        return acquisition.climb(starts, free, max_iterations=ITERATIONS)
     x = torch.as_tensor(starts, dtype=like.dtype, device=like.device).unsqueeze(1)
     # BoTorch insists on showing how each search ended; an iteration limit or a line search at its
     # end is no failure here, since the starts are compared by value afterwards.
@@ -321,7 +320,7 @@ def _near(space: Space, incumbents: Array, n: int, generator: Generator) -> Arra
     if len(incumbents) == 0:
         return np.zeros((0, space.d))
     base = incumbents[np.arange(n) % len(incumbents)]
-    fresh = space.encode(space.from_uniforms(_draw(len(space.free), n, generator)))
+    fresh = space.encode_table(space.from_uniforms_table(_draw(len(space.free), n, generator)))
     noise = torch.randn(n, space.d, generator=generator, dtype=torch.float64, device="cpu").numpy()
     redraw = _draw(len(space.free), n, generator) < max(1 / len(space.free), 0.1)
     points = np.clip(base + _NEIGHBOUR_STD * noise, 0.0, 1.0)

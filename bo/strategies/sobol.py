@@ -22,7 +22,7 @@ from torch.quasirandom import SobolEngine
 from bo.contract import Trial
 from bo.goals import Goal, Goals
 from bo.region import Draw
-from bo.space import Parameters, Space
+from bo.space import Array, Parameters, Space
 from bo.strategies.unseen import nearest_unseen
 from surrogates.options import options
 from surrogates.seeds import derive_seed
@@ -85,13 +85,14 @@ def first_points(
     return nearest_unseen(space, [t.parameters for t in trials], uniforms)
 
 
-def sobol_points(space: Space, n: int, *, generator: Generator) -> list[Parameters]:
-    """n allowed points, quasi-random where allowed points are common."""
-    if space.region is None:
-        return space.from_uniforms(sobol_uniforms(len(space.free), n, generator=generator))
+def sobol_columns(space: Space, n: int, *, generator: Generator) -> Array:
+    """Columns (n, d) of allowed points, quasi-random where allowed points are common."""
+    if space.region is None:  # without a dictionary for each, which costs more than all else
+        uniforms = sobol_uniforms(len(space.free), n, generator=generator)
+        return space.encode_table(space.from_uniforms_table(uniforms))
     seed = int(torch.randint(2**31, (1,), generator=generator, dtype=torch.int64, device="cpu"))
     engine = SobolEngine(len(space.free), scramble=True, seed=seed)
-    return space.region.draw(_drawing(engine), n, seed=seed)
+    return space.encode(space.region.draw(_drawing(engine), n, seed=seed))
 
 
 def sobol_uniforms(

@@ -70,8 +70,9 @@ def leapfrog(
         Position, momentum, log density and gradient at the end. A chain that meets NaN on its way
         stays by itself: that is what its end tells.
     """
-    if isinstance(density, Leaping):
-        return density.leapfrog(x, momentum, gradient, factor, size, steps)
+    own: Any = getattr(density, "leapfrog", None)  # isinstance of a protocol takes 0.1 ms
+    if own is not None:
+        return own(x, momentum, gradient, factor, size, steps)
     return leapfrog_by_steps(density, x, momentum, gradient, factor, size, steps)
 
 

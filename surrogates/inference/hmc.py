@@ -129,14 +129,13 @@ def jump(
     chains, dim = state.x.shape
     told = proposal.sample(count * chains, generator)
     value, gradient = density.value_and_grad(told)
-    ratio = torch.nan_to_num(value - proposal.log_density(told), nan=-math.inf)
-    own = state.value - proposal.log_density(state.x)
-    ratios = torch.cat([own.unsqueeze(0), ratio.reshape(count, chains)])
+    points, values = torch.cat([state.x, told]), torch.cat([state.value, value])
+    ratios = torch.nan_to_num(values - proposal.log_density(points), nan=-math.inf)
+    ratios, values = ratios.view(count + 1, chains), values.view(count + 1, chains)
     gumbel = -torch.log(-torch.log(uniforms(ratios.shape, generator, ratios)))
     place = (ratios + gumbel).argmax(dim=0)
-    values = torch.cat([state.value.unsqueeze(0), value.reshape(count, chains)])
-    points = torch.cat([state.x.unsqueeze(0), told.reshape(count, chains, dim)])
-    slopes = torch.cat([state.gradient.unsqueeze(0), gradient.reshape(count, chains, dim)])
+    points = points.view(count + 1, chains, dim)
+    slopes = torch.cat([state.gradient, gradient]).view(count + 1, chains, dim)
     each = torch.arange(chains, dtype=torch.int64, device=place.device)
     after = dataclasses.replace(
         state,

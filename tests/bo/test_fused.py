@@ -11,6 +11,7 @@ from botorch.acquisition.analytic import LogConstrainedExpectedImprovement, _log
 from botorch.models import ModelListGP
 from botorch.sampling import SobolQMCNormalSampler
 
+from bo.acquisition import fused
 from bo.acquisition.fused import FusedLogEI, log_cdf, log_h
 from surrogates.gp import map as map_gp
 from surrogates.inputs import Inputs
@@ -93,13 +94,21 @@ def test_log_cdf_and_its_slope_for_any_z(z):
     assert log_cdf(float(z)) == pytest.approx((told.item(), slope.item()), rel=1e-7, abs=1e-12)
 
 
-def test_climbing_ends_no_lower_and_moves_the_free_columns_only(model, points):
+@pytest.mark.parametrize("batched", [True, False])
+def test_climbing_ends_no_lower_and_moves_the_free_columns_only(
+    model, points, batched, monkeypatch
+):
+    if batched:
+        assert fused._BATCHED is not None
+    else:
+        monkeypatch.setattr(fused, "_BATCHED", None)
     function = FusedLogEI(model, None, seed=0)
-    for start in points[:6, 0].numpy():
-        end = function.climb(start, [0, 2], max_iterations=100)
-        assert function.values(end[None])[0] >= function.values(start[None])[0] - 1e-9
-        assert end[1] == start[1]
-        assert ((end >= 0) & (end <= 1)).all()
+    starts = points[:6, 0].numpy()
+    ends = function.climb(starts, [0, 2], max_iterations=100)
+    assert (function.values(ends) >= function.values(starts) - 1e-9).all()
+    assert function.values(ends).sum() > function.values(starts).sum() + 0.1
+    assert (ends[:, 1] == starts[:, 1]).all()
+    assert ((ends >= 0) & (ends <= 1)).all()
 
 
 def test_pending_points_are_shunned(model):

@@ -96,6 +96,16 @@ def test_gradients_are_those_of_the_values(matern: bool, limited: bool, pending:
         assert np.allclose(gradient, slope, rtol=1e-4, atol=1e-5)
 
 
+def test_points_together_are_what_each_is_alone() -> None:
+    function = FusedMixtureLogEI(made(1), None, limits=[made(2)], seed=3)
+    x = np.concatenate([points(7), points(7)[:2]])
+    values, gradients = function.values_and_gradients(x)
+    for row, value, gradient in zip(x, values, gradients, strict=True):
+        alone = function.value_and_gradient(row)
+        assert value == pytest.approx(alone[0], rel=1e-9)
+        assert np.allclose(gradient, alone[1], rtol=1e-7, atol=1e-9)
+
+
 def test_near_a_pending_point_little_is_left_to_gain() -> None:
     model = made(1)
     free = FusedMixtureLogEI(model, None, seed=0)
