@@ -62,7 +62,7 @@ class Options:
 
     warmup: int = option(default=30, help="trajectories of the warm-up", low=0, high=100_000)
     draws: int = option(
-        default=64, help="per chain, before the first look at the diagnostics", low=4, high=10**6
+        default=128, help="per chain, before the first look at the diagnostics", low=4, high=10**6
     )
     most_draws: int = option(
         default=1024, help="per chain; stops there, converged or not", low=4, high=10**7
