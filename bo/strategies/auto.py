@@ -6,8 +6,13 @@ noise is more than a fiftieth of their variance, hyperparameters are drawn (`gp-
 their likeliest (`gp-map`). With noise draws found more, with few outcomes no less
 (`docs/results/choices/NOISE.md`), over tables of candidates more (`docs/results/pools`). Draws see
 noise first: the likeliest stays at its prior's mode, .7 %, until outcomes lie close together.
+
+With eight parameters or more a model of all outcomes finds the way along a valley late: once there
+are four outcomes per parameter, every second point is that of a model of few points near the best,
+in a trust region around it (`docs/results/local-data`).
 """
 
+import dataclasses
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,13 +23,19 @@ from bo.belief import Belief
 from bo.contract import Believer, Strategy, Trial
 from bo.goals import Goals
 from bo.space import Parameters, Space
-from bo.strategies.global_local import GlobalLocal
+from bo.strategies.global_local import GlobalLocal, Options as LocalOptions
 from bo.strategies.model_based import ModelBased, Options
 
 __all__ = ["Auto", "Options"]
 
 MANY = 20
 """With more parameters than this a model of the whole space may know too little of it."""
+
+SOME = 8
+"""From so many parameters on, up to `MANY`, a region takes turns later, as `LATE` says."""
+
+LATE = {"after": 4, "nearest": 3, "best": 3}
+"""Options of `gp-global-local`, per parameter: from when on, and what the region's model sees."""
 
 FEW = 15
 """Up to so many outcomes the likeliest hyperparameters are often far from the true ones."""
@@ -46,11 +57,13 @@ class Auto:
         self.goals = goals
         self.strategy: Strategy
         if name == "gp-global-local":
-            self.strategy = GlobalLocal(space, goals.only, options, seed)
+            told = dataclasses.asdict(options) | ({} if len(space.free) > MANY else LATE)
+            self.strategy = GlobalLocal(space, goals.only, LocalOptions(**told), seed)
         else:
             self.strategy = ModelBased("gp-map", space, goals, options, seed)
         self.drawn: ModelBased | None = None
-        if name == "gp-map" and not (goals.several or goals.constraints):
+        modelled = name == "gp-map" or len(space.free) <= MANY
+        if modelled and not (goals.several or goals.constraints):
             self.drawn = ModelBased("gp-smc", space, goals, options, seed)
 
     def ask(
@@ -64,7 +77,12 @@ class Auto:
         """As the chosen method does (see `bo.contract.Strategy`)."""
         turn, before = self._turn(trials, state)
         points, kept = turn.ask(trials, n, state=before, generator=generator)
-        return points, kept if kept is None or turn is not self.drawn else {**kept, "drawn": True}
+        if kept is not None and turn is self.drawn:
+            kept = {**kept, "drawn": True}
+            if before is not None and "region" in before:  # these points are data to it
+                region = {**before["region"], "asked": len(trials), "designed": len(points)}
+                kept |= {"region": region}
+        return points, kept
 
     def belief(
         self,
@@ -124,4 +142,8 @@ def _choice(space: Space, goals: Goals) -> tuple[str, str]:
         why = "every second point near the best, in case the model of the whole is lost"
         return "gp-global-local", f"{told}, more than {MANY}: {why}"
     why = "one model of the whole space, " + drawn
-    return "gp-map", f"{told}, at most {MANY}: {why}"
+    if count >= SOME:
+        late = LATE["after"] * count
+        why += f", from {late} outcomes on every second point near the best"
+        return "gp-global-local", f"{told}, {SOME} to {MANY}: {why}"
+    return "gp-map", f"{told}, fewer than {SOME}: {why}"

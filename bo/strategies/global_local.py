@@ -4,8 +4,9 @@ No paper. Both see every trial. What the whole space's model finds moves the box
 in the box is data of the model; where one of them is lost, as a box in the wrong valley or a model
 of thirty parameters that knows too little, half of the evaluations are still the other's.
 
-Asks take turns by how many trials there are, whole batches together. The region grows and shrinks
-by its own points alone, as in `trust_region`.
+Asks take turns by how many trials there are, whole batches together, from the first model on or
+(`after`) once outcomes are many. The region grows and shrinks by its own points alone, as in
+`trust_region`; its model sees all points, or (`nearest`, `best`) few that are near or good.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,19 +18,49 @@ from bo.belief import Belief
 from bo.contract import Trial
 from bo.goals import Goal, Goals
 from bo.space import Parameters, Space
-from bo.strategies.model_based import INITIAL, ModelBased, Options
-from bo.strategies.trust_region import Options as BoxOptions, TrustRegion
+from bo.strategies import model_based
+from bo.strategies.model_based import INITIAL, ModelBased
+from bo.strategies.trust_region import FIRST, Options as BoxOptions, TrustRegion
+from surrogates.options import option, options
 
 __all__ = ["GlobalLocal", "Options"]
 
 
+@options
+class Options(model_based.Options):
+    """Those of the model of the whole, and what the region is."""
+
+    after: int = option(
+        default=0,
+        help="the region takes turns from so many outcomes per parameter on",
+        low=0,
+        high=1000,
+    )
+    nearest: int = option(
+        default=0,
+        help="its model sees so many points per parameter, nearest to the best one; 0 for this and "
+        "for best: all",
+        low=0,
+        high=1000,
+    )
+    best: int = option(
+        default=0, help="and so many per parameter with the best outcomes", low=0, high=1000
+    )
+
+
 class GlobalLocal:
-    """Every second ask is the trust region's; `Options` are those of the model of the whole."""
+    """Every second ask is the trust region's."""
 
     def __init__(self, space: Space, goal: Goal, options: Options, seed: int) -> None:
         self.note: str | None = None
         self.whole = ModelBased("gp-map", space, Goals.of(goal), options, seed)
-        box = BoxOptions(initial=options.initial or INITIAL, design=options.design)
+        self.after = options.after * len(space.free)
+        box = BoxOptions(
+            initial=options.initial or INITIAL,
+            design=options.design,
+            nearest=options.nearest,
+            best=options.best,
+        )
         self.box = TrustRegion(space, goal, box, seed)
 
     def ask(
@@ -46,7 +77,7 @@ class GlobalLocal:
         if turn is self.box:
             return points, kept
         # To the region these points are data: as if all of them were of an initial design.
-        known = {"start": 0, "restarts": 0} if state is None else state["region"]
+        known = (state or {}).get("region", FIRST)
         region = {**known, "asked": len(trials), "designed": len(points)}
         return points, {**(kept or {}), "region": region}
 
@@ -62,4 +93,5 @@ class GlobalLocal:
         return self._turn(trials, n).belief(trials, n, state=state, generator=generator)
 
     def _turn(self, trials: Sequence[Trial], n: int) -> ModelBased | TrustRegion:
-        return self.box if len(trials) // n % 2 else self.whole
+        late = sum(trial.state == "complete" for trial in trials) >= self.after
+        return self.box if late and len(trials) // n % 2 else self.whole

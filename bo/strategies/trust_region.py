@@ -59,6 +59,7 @@ _WIDEST_RATIO = 10.0
 _HALVINGS = 10
 _ENUMERABLE = 64
 _FEWEST_OUTCOMES = 2
+FIRST = {"start": 0, "restarts": 0}
 
 
 @options
@@ -189,7 +190,7 @@ class TrustRegion:
 
     def _region(self, trials: Sequence[Trial], state: Mapping[str, Any] | None) -> Region:
         """The region after these trials: the latest ask's, or a new one where that collapsed."""
-        known = {"start": 0, "restarts": 0} if state is None else state["region"]
+        known = (state or {}).get("region", FIRST)
         length, successes, failures = self.options.length, 0, 0
         best = -np.inf
         for batch in self._batches(trials, known["start"]):

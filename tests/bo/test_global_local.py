@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
+from torch import Generator
 
 from bo.goals import Goal
 from bo.methods import make_strategy
 from bo.space import Parameters, Space, real
-from bo.strategies.auto import Auto
-from bo.strategies.global_local import GlobalLocal
-from bo.strategies.model_based import INITIAL, ModelBased, Options
+from bo.strategies.auto import LATE, SOME, Auto
+from bo.strategies.global_local import GlobalLocal, Options
+from bo.strategies.model_based import INITIAL, ModelBased
 from bo.strategies.trust_region import TrustRegion, _chosen
 from bo.study import Study
 from surrogates.errors import UsageError
@@ -21,8 +22,10 @@ def loss(p: Parameters) -> float:
     return sum((float(value) - 0.3 - 0.1 * i) ** 2 for i, value in enumerate(p.values()))
 
 
-def study(name: str, n: int, batch: int = 1) -> Study:
-    made = Study(SPACE, "minimize value", name=name, method="gp-global-local", seed=2)
+def study(name: str, n: int, batch: int = 1, **options: int) -> Study:
+    made = Study(
+        SPACE, "minimize value", name=name, method="gp-global-local", options=options, seed=2
+    )
     while len(made.trials) < n:
         for trial in made.ask(batch):
             made.tell(trial, loss(trial.parameters))
@@ -76,14 +79,54 @@ def test_belief_is_that_of_the_one_whose_turn_it_is() -> None:
     assert isinstance(strategy._turn(trials[:8], 1), ModelBased)
 
 
-def test_auto_takes_it_for_more_than_twenty_parameters_only() -> None:
-    for count, name in ((20, "gp-map"), (21, "gp-global-local")):
-        space = Space({f"x{i}": real(0.0, 1.0) for i in range(count)})
-        made = make_strategy("auto", space, LOSS, {}, 0)
-        assert isinstance(made, Auto)
-        assert made.note is not None
-        assert made.note.startswith(f"auto chose {name}: {count} parameters")
-        assert isinstance(made.strategy, GlobalLocal) == (count == 21)
+def test_the_region_waits_for_so_many_outcomes_per_parameter() -> None:
+    kinds = [_chosen(trial) for trial in study("late", 20, after=3).trials]
+    assert kinds == [number >= 12 and number % 2 == 1 for number in range(20)]
+
+
+def test_the_region_s_model_sees_few_points_where_told() -> None:
+    strategy = GlobalLocal(SPACE, LOSS, Options(nearest=1, best=1), 0)
+    trials = study("few", 20).trials
+    region = strategy.box._region(trials, trials[-1].method_state)
+    assert 4 <= len(strategy.box._local(trials, region)) <= 8
+    assert len(GlobalLocal(SPACE, LOSS, Options(), 0).box._local(trials, region)) == 20
+
+
+@pytest.mark.parametrize(
+    ("count", "name"),
+    [(7, "gp-map"), (8, "gp-global-local"), (20, "gp-global-local"), (21, "gp-global-local")],
+)
+def test_auto_takes_it_for_many_parameters_and_late_up_to_twenty(count: int, name: str) -> None:
+    space = Space({f"x{i}": real(0.0, 1.0) for i in range(count)})
+    made = make_strategy("auto", space, LOSS, {}, 0)
+    assert isinstance(made, Auto)
+    assert made.note is not None
+    assert made.note.startswith(f"auto chose {name}: {count} parameters")
+    assert isinstance(made.strategy, GlobalLocal) == (count >= SOME)
+    assert (made.drawn is None) == (count == 21)
+    if isinstance(made.strategy, GlobalLocal):
+        assert made.strategy.after == (0 if count == 21 else LATE["after"] * count)
+
+
+def test_auto_goes_on_with_its_region_after_asks_by_drawn_hyperparameters() -> None:
+    space = Space({f"x{i}": real(0.0, 1.0) for i in range(SOME)})
+    made = Study(space, "minimize value", method="auto", seed=0)
+    late = LATE["after"] * SOME
+    while len(made.trials) < late + 4:
+        (trial,) = made.ask()
+        made.tell(trial, loss(trial.parameters))
+    assert [_chosen(trial) for trial in made.trials[late:]] == [False, True, False, True]
+    strategy = made.strategy
+    assert isinstance(strategy, Auto)
+    state = dict(made.trials[-1].method_state or {})
+    state["region"] = {**state["region"], "start": 5, "restarts": 1}
+    state["diagnostics"] = {"noise_var": 0.5}
+    generator = Generator(device="cpu").manual_seed(0)
+    _, kept = strategy.ask(made.trials, 1, state=state, generator=generator)
+    assert kept is not None
+    assert kept["drawn"]
+    assert kept["region"]["start"] == 5
+    assert kept["region"]["restarts"] == 1
 
 
 def test_it_has_the_options_of_the_model_of_the_whole() -> None:
