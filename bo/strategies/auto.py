@@ -57,7 +57,8 @@ class Auto:
         self.goals = goals
         self.strategy: Strategy
         if name == "gp-global-local":
-            told = dataclasses.asdict(options) | ({} if len(space.free) > MANY else LATE)
+            told: dict[str, Any] = dataclasses.asdict(options)
+            told |= LATE if len(space.free) <= MANY else {}
             self.strategy = GlobalLocal(space, goals.only, LocalOptions(**told), seed)
         else:
             self.strategy = ModelBased("gp-map", space, goals, options, seed)
