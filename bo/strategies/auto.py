@@ -7,7 +7,7 @@ their likeliest (`gp-map`). With noise draws found more, with few outcomes no le
 (`docs/results/choices/NOISE.md`), over tables of candidates more (`docs/results/pools`). Draws see
 noise first: the likeliest stays at its prior's mode, .7 %, until outcomes lie close together.
 
-With six parameters or more a model of all outcomes finds the way along a valley late: once there
+With eight parameters or more a model of all outcomes finds the way along a valley late: once there
 are four outcomes per parameter, every second point is that of a model of few points near the best,
 in a trust region around it (`docs/results/local-data`).
 """
@@ -31,7 +31,7 @@ __all__ = ["Auto", "Options"]
 MANY = 20
 """With more parameters than this a model of the whole space may know too little of it."""
 
-SOME = 6
+SOME = 8
 """From so many parameters on, up to `MANY`, a region takes turns later, as `LATE` says."""
 
 LATE = {"after": 4, "nearest": 3, "best": 3}

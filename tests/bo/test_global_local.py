@@ -94,7 +94,7 @@ def test_the_region_s_model_sees_few_points_where_told() -> None:
 
 @pytest.mark.parametrize(
     ("count", "name"),
-    [(5, "gp-map"), (6, "gp-global-local"), (20, "gp-global-local"), (21, "gp-global-local")],
+    [(7, "gp-map"), (8, "gp-global-local"), (20, "gp-global-local"), (21, "gp-global-local")],
 )
 def test_auto_takes_it_for_many_parameters_and_late_up_to_twenty(count: int, name: str) -> None:
     space = Space({f"x{i}": real(0.0, 1.0) for i in range(count)})
