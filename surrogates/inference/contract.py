@@ -32,7 +32,6 @@ class Density(Protocol):
         ...
 
 
-@runtime_checkable
 class Leaping(Protocol):
     """A density that makes leapfrog steps of its own, faster than by calls of `value_and_grad`.
 
