@@ -20,31 +20,21 @@ from bo.goals import Goal, Goals
 from bo.space import Parameters, Space
 from bo.strategies import model_based
 from bo.strategies.model_based import INITIAL, ModelBased
-from bo.strategies.trust_region import FIRST, Options as BoxOptions, TrustRegion
+from bo.strategies.trust_region import FIRST, FewPoints, Options as BoxOptions, TrustRegion
 from surrogates.options import option, options
 
 __all__ = ["GlobalLocal", "Options"]
 
 
 @options
-class Options(model_based.Options):
-    """Those of the model of the whole, and what the region is."""
+class Options(model_based.Options, FewPoints):
+    """Those of the model of the whole, when the region begins, and what its model sees."""
 
     after: int = option(
         default=0,
         help="the region takes turns from so many outcomes per parameter on",
         low=0,
         high=1000,
-    )
-    nearest: int = option(
-        default=0,
-        help="its model sees so many points per parameter, nearest to the best one; 0 for this and "
-        "for best: all",
-        low=0,
-        high=1000,
-    )
-    best: int = option(
-        default=0, help="and so many per parameter with the best outcomes", low=0, high=1000
     )
 
 

@@ -63,8 +63,24 @@ FIRST = {"start": 0, "restarts": 0}
 
 
 @options
-class Options:
-    """How the region begins."""
+class FewPoints:
+    """What the model of a region sees."""
+
+    nearest: int = option(
+        default=0,
+        help="the model sees so many points per parameter, nearest to the best one; 0 for this and "
+        "for best: all",
+        low=0,
+        high=1000,
+    )
+    best: int = option(
+        default=0, help="and so many per parameter with the best outcomes", low=0, high=1000
+    )
+
+
+@options
+class Options(FewPoints):
+    """That, and how the region begins."""
 
     initial: int = option(
         default=0,
@@ -75,16 +91,6 @@ class Options:
     design: str = option(default="sobol", help="how that design fills the space", choices=DESIGNS)
     length: float = option(
         default=0.8, help="first side length, in units of the range", low=0.01, high=LONGEST
-    )
-    nearest: int = option(
-        default=0,
-        help="the model sees so many points per parameter, nearest to the best one; 0 for this and "
-        "for best: all",
-        low=0,
-        high=1000,
-    )
-    best: int = option(
-        default=0, help="and so many per parameter with the best outcomes", low=0, high=1000
     )
 
 
